@@ -20,6 +20,7 @@ from typing import Any
 import av
 from av.error import FFmpegError
 
+from fav.errors import FavError
 from fav.util.image_sequence import is_sequence
 from fav.video.decoding import DecodedFrame, Decoder
 from fav.video.index import FrameIndex
@@ -35,13 +36,15 @@ SEEK_BACK_S = (0, 5, 60)  # where the packet is looked for, seconds before its t
 LEAST_TAIL = 2 * FLASH + 1
 assert LEAST_TAIL <= TAIL
 
-# Codecs whose keyframes need nothing before them, for all frames that are shown after them. For the first three, see
-# `_begins`.
-RESTARTING = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8", "vp9", "av1", "ffv1", "png", "qoi", "cfhd"}
+# Codecs whose keyframes need nothing before them, for all frames that are shown after them; besides those without prediction.
+# For H.264 and MPEG-1 and 2, see `_begins`. They were tried with damaged clips. Not among them are HEVC and FFV1: FFmpeg conceals
+# damage in them by frames before the keyframe, and does not say so.
+RESTARTING = {"h264", "mpeg1video", "mpeg2video", "mpeg4", "vp9"}
+CONCEALING = {"hevc", "ffv1"}
 SEQUENCE_HEADER = b"\0\0\1\xb3"  # ISO/IEC 13818-2, 6.2.2.1: sizes and quantizers
 
 
-class UnusableRangeError(Exception):
+class UnusableRangeError(FavError):
     """A range that is not proven to be what one pass gives; its message says why."""
 
 
@@ -214,7 +217,7 @@ def _surveyed(decoder: Decoder, stop: int | None, least: int, report_progress: C
     codec = decoder.stream.codec_context.codec
     if not decoder.timed:
         raise UnusableRangeError(f"{decoder.container.format.name} has no times")
-    if codec.canonical_name not in RESTARTING and not codec.intra_only:
+    if codec.canonical_name in CONCEALING or codec.canonical_name not in RESTARTING and not codec.intra_only:
         raise UnusableRangeError(f"{codec.canonical_name} has no keyframes to rely on")
     starts, sums = [], []
     undivided = None  # the range before and the last one as one range
@@ -264,9 +267,6 @@ def _begins(decoder: Decoder, packet: av.Packet) -> bool:
         name == "h264"
     ):  # an IDR picture: ITU-T H.264, 7.4.1.2.4; other keyframes may be followed by pictures that look behind them
         return {kind & 31 for kind in _units(packet, extradata, 4)} & set(range(1, 6)) == {5}
-    if name == "hevc":  # IRAP pictures, which no picture looks behind that is shown after them: ITU-T H.265, 8.1.3
-        kinds = {kind >> 1 & 63 for kind in _units(packet, extradata, 21)}
-        return {kind for kind in kinds if kind < 32} <= set(range(16, 22)) and any(kind < 32 for kind in kinds)
     if name in ("mpeg1video", "mpeg2video"):
         return SEQUENCE_HEADER in bytes(packet)
     return True
@@ -329,7 +329,7 @@ def decode_range(
         return DecodedRange(FrameIndex.of((), decoder.time_base), 0, why=why)
 
 
-class _NotThereError(Exception):
+class _NotThereError(FavError):
     """The packet that was sought does not come."""
 
 

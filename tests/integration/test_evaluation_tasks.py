@@ -329,7 +329,8 @@ def test_without_a_network_at_hand_there_is_no_style_loss(clip, style, against, 
     assert (
         told.exit_code == 0 and "without style and content loss: loss network squeezenet1_1: cannot be" in told.output
     )
-    refused(CliRunner().invoke(coordinator.main, [*submit, "--loss-network", "squeezenet1_1"]), "cannot be downloaded")
+    named = CliRunner().invoke(coordinator.main, [*submit, "--loss-network", "squeezenet1_1"])
+    assert named.exit_code == 2 and "cannot be downloaded" in named.output.strip().splitlines()[-1], named.output
     (job,) = all_jobs(share)
     assert work(job, threads=1)
     assert {row["film"]["style_loss"] for row in rows_of(job)} == {None}

@@ -1,6 +1,7 @@
 """A film from exported flow is the film made with the method itself, in a job and on this machine alone."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,12 @@ from fav.pipeline.spec import JobSpec
 from fav.stylize.flow_export import export_flow
 from shared.shared_dir import open_share
 from tests.helpers.video_jobs import CUT, FRAMES, create, film_of, frames_of, same, work
+
+
+def contents(film: Path) -> bytes:
+    """Hashes of all packets of a film, without its comment, which has the options that made it."""
+    words = ["ffmpeg", "-v", "error", "-i", str(film), "-map", "0", "-c", "copy", "-f", "streamhash", "-"]
+    return subprocess.run(words, check=True, capture_output=True).stdout
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +61,12 @@ def test_the_command_writes_flow_of_a_clip(clip, exported, tmp_path):
         {"flow_from": "bwd_%06d.flo", "reliability_from": "reliable_%06d.pgm"},
     ],
 )
-def test_a_film_from_exported_flow_is_the_film_of_the_method_byte_for_byte(
-    clip, style, exported, plain, tmp_path, given
-):
+def test_a_film_from_exported_flow_is_the_film_of_the_method(clip, style, exported, plain, tmp_path, given):
     job = create(open_share(tmp_path), clip, style, **{name: exported / pattern for name, pattern in given.items()})
     spec = JobSpec.from_json(job.manifest.spec)
     assert spec.flow_from.startswith("jobs/") and spec.flow_from_hash
     assert work(job)
-    assert same(frames_of(job), frames_of(plain)) and film_of(job).read_bytes() == film_of(plain).read_bytes()
+    assert same(frames_of(job), frames_of(plain)) and contents(film_of(job)) == contents(film_of(plain))
 
 
 def test_flow_in_the_shared_directory_stays_where_it_is(clip, style, exported, tmp_path):
@@ -100,7 +105,7 @@ def test_stylize_takes_flow_from_files_too(clip, style, exported, tmp_path):
             main, ["stylize", str(clip), str(style), str(tmp_path / f"{name}.mp4"), "--frames", "6", *words]
         )
         assert run.exit_code == 0, run.output
-    assert (tmp_path / "method.mp4").read_bytes() == (tmp_path / "files.mp4").read_bytes()
+    assert contents(tmp_path / "method.mp4") == contents(tmp_path / "files.mp4")
 
 
 def test_a_film_from_its_end_takes_the_forward_files(clip, style, exported, tmp_path):

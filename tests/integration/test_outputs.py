@@ -88,7 +88,7 @@ def test_a_deleted_image_is_put_back_where_it_was(job):
     for name in ("f_0001.png", "f_0004.png"):
         (directory / name).unlink()
     told = CliRunner().invoke(coordinator.main, ["retry", str(root), "film"]).output
-    assert f"its film is shown again: {directory}" in told, told
+    assert f"its film was delivered again: {directory}" in told, told
     assert (directory / "my notes.txt").read_text() == "mine"
     (directory / "my notes.txt").unlink()
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == before

@@ -78,7 +78,7 @@ def test_a_folder_keeps_its_names_and_what_cannot_be_read_is_said(photo, style, 
     (folder / "broken.png").write_bytes(b"no picture")
     (folder / "notes.txt").write_text("hello")
     told = stylize(folder, style, tmp_path / "painted", "--strength", 0.5)
-    assert "left out: picture" in told and "broken.png" in told and "3 pictures" in told
+    assert "left out: image" in told and "broken.png" in told and "3 pictures" in told
     assert sorted(path.name for path in (tmp_path / "painted").iterdir()) == ["a.png", "b.JPG", "c.png"]
     half = read_image(tmp_path / "painted" / "a.png").astype(float)
     both = picture(4, 40, 56).astype(float) / 2 + expected(style, picture(4, 40, 56)) / 2

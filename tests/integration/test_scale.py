@@ -181,7 +181,7 @@ def test_shots_that_others_have_painted_are_learned_of_a_directory_at_a_time(sha
 
     class Late(LimitedPlan):
         def candidates(self):
-            first = not self._surveyed
+            first = not self._counted
             found = list(islice(super().candidates(), MAX_CANDIDATES))
             if first:
                 paint(job, range(2000))  # by others, after this node has looked
