@@ -145,7 +145,7 @@ def psnr(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 class Nudged(StyleRunner):
-    """Paints the first frame with one sample of it a grey level off: what the film makes of that is the style's doing."""
+    """Paints the first frame with one sample of it a gray level off: what the film makes of that is the style's doing."""
 
     first = True
 
@@ -220,7 +220,7 @@ def main(
 
     A chain hands on what differs from frame to frame, and each style makes of that what it will: "one step" is what a
     backend adds to a frame, painted from the very same frame before it; "nudged" is what becomes of a single sample
-    that was one grey level off in the first frame.
+    that was one gray level off in the first frame.
     """
     if threads:
         torch.set_num_threads(threads)

@@ -35,7 +35,7 @@ from fav.synthetic.scene import MOTIONS
 PATH = click.Path(path_type=Path)
 SIGMA = 16  # of the Gaussian before colors are compared, pixels
 WINDOW = 8  # frames by which boundaries may move
-WITHIN = 1.0  # RMS in grey levels at which a repair takes two pictures for the same
+WITHIN = 1.0  # RMS in gray levels at which a repair takes two pictures for the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +218,7 @@ class Seam:
     """At one boundary, the worst frame of the `crossfade` that leads over it: all but contrast are minus the same for `off`.
 
     z: how far the warping error stands out from that of the 12 frames around, the others of the passage left out; edge: the
-    same of the boundary itself, nothing left out; change: root of the warping error, grey levels; jump: of low-frequency
+    same of the boundary itself, nothing left out; change: root of the warping error, gray levels; jump: of low-frequency
     colors, delta E; contrast: local, by that of off.
     """
 
@@ -281,9 +281,9 @@ def main(
     """Print how well the seams are hidden when a long take in STYLE is cut into chunks, by several schemes.
 
     Of each take the mean and the worst over its boundaries: z of the warping error at the worst frame of the passage, and at
-    the boundary itself; how many grey levels (root of the warping error) change there more than in off; the jump of
+    the boundary itself; how many gray levels (root of the warping error) change there more than in off; the jump of
     low-frequency colors; the least local contrast. Then the warping error of the whole film by that of off (whose change is
-    told in grey levels, g), frames and steps of flow made beyond off's, and how many frames wait for each other in a row.
+    told in gray levels, g), frames and steps of flow made beyond off's, and how many frames wait for each other in a row.
     """
 
     def fail(words: str) -> None:

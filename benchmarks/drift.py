@@ -40,9 +40,9 @@ FORTH_AND_BACK = "forth and back"
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """What one clip looked like over time: for each of film, against and source (N, 6) grey levels, the columns LOOKS.
+    """What one clip looked like over time: for each of film, against and source (N, 6) gray levels, the columns LOOKS.
 
-    apart (N,): how far the film with memory is from the one without, root mean square in grey levels. again (M,): how far,
+    apart (N,): how far the film with memory is from the one without, root mean square in gray levels. again (M,): how far,
     with memory, a frame is from the one that shows the same frame of the source a round earlier (without memory they are the
     same); empty where none comes twice. kept: some moments, to look at.
     """
@@ -58,7 +58,7 @@ class Course:
         return difference - difference[: reel.RATE].mean(0)
 
     def slope(self, film: str, other: str) -> np.ndarray:
-        """Of the straight line through the difference (least squares), grey levels per 100 frames."""
+        """Of the straight line through the difference (least squares), gray levels per 100 frames."""
         away = self.away(film, other)
         return 100 * np.polyfit(np.arange(len(away)), away, 1)[0]
 
@@ -146,7 +146,7 @@ def main(
         clips[FORTH_AND_BACK] = lambda: reel.forth_and_back(shot, frames), reel.period(shot)
     else:
         click.echo(f"{video}: not there; without a clip played forth and back (--video)", err=True)
-    click.echo(f"{frames} frames of 25 a second, {width} wide, flow {flow}; grey levels")
+    click.echo(f"{frames} frames of 25 a second, {width} wide, flow {flow}; gray levels")
     click.echo(f"{'':57}{'least squares, per 100 frames':51}{'last second less the first':56}{'RMS apart':14}RMS, a")
     columns = 2 * f"{''.join(f'{name:>8}' for name in SHORT)}   "
     click.echo(f"{'style, clip':33}{'':21}{columns}{'first s':>10}{'last s':>8}{'round later':>16}")
@@ -181,7 +181,7 @@ def tell(name: str, course: Course) -> None:
 def plot(title: str, courses: dict[str, Course]) -> Figure:
     """A row of panels a clip: with memory, without, and the one against the other; the last also a round later."""
     figure = Figure(figsize=(15, 3.2 * len(courses)), layout="constrained")
-    figure.suptitle(f"{title}: grey levels away from the first second")
+    figure.suptitle(f"{title}: gray levels away from the first second")
     panels = figure.subplots(len(courses), len(PAIRS), sharex=True, sharey="row", squeeze=False)
     for (name, course), line in zip(courses.items(), panels):
         for axes, pair in zip(line, PAIRS):

@@ -32,7 +32,7 @@ from fav.stylize.timeline import Timeline
 from fav.video import check_film, probe, write_film
 from fav.video.codecs import CODECS, encoder_settings, usual_crf
 
-LEAST_PSNR, MOST_SHIFT = 34.0, 0.5  # dB; grey levels
+LEAST_PSNR, MOST_SHIFT = 34.0, 0.5  # dB; gray levels
 MOST_LATE, MOST_LAG = 0.0021, 0.025  # s: Matroska counts milliseconds; a frame of AAC is 21 ms long
 RATE = 8000  # samples a second in which sounds are compared
 PICTURE = "testsrc2=size={size}:rate={rate}:duration={seconds},gblur=sigma=3"

@@ -24,7 +24,7 @@ CURVES = {"RMSE": ".1f", "99.9th percentile": ".0f", "equal, %": ".0f"}
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two pictures: root mean square and 99.9th percentile, grey levels of all samples, and the share of equal pixels."""
+    """Of two pictures: root mean square and 99.9th percentile, gray levels of all samples, and the share of equal pixels."""
 
     rmse: float
     most: float
@@ -81,7 +81,7 @@ def main(
 ) -> None:
     """Print how far a chain in STYLES (.safetensors) that begins from nothing is from one that began with the take.
 
-    Root mean square in grey levels, the 99.9th percentile of the samples' differences, and the share of pixels that are
+    Root mean square in gray levels, the 99.9th percentile of the samples' differences, and the share of pixels that are
     exactly equal: 0, 1, 2, 5, 10, 25 and 50 frames after the beginning.
     """
 
@@ -119,7 +119,7 @@ def plot(title: str, found: dict[str, np.ndarray]) -> Figure:
     for axes, (column, name) in zip(figure.subplots(1, len(CURVES)), enumerate(CURVES)):
         for take, curve in found.items():
             axes.plot(curve[:, column], label=take)
-        axes.set_title(f"{name}, grey levels" if column < 2 else name, fontsize="small")
+        axes.set_title(f"{name}, gray levels" if column < 2 else name, fontsize="small")
         axes.set_ylim(bottom=0)
     axes.legend(fontsize="small")
     return figure

@@ -155,7 +155,7 @@ def main(
         f"by without, the second by the source. Goals: {', '.join(f'{sign} {goal:.2g}' for *_, sign, goal in GOALS)}"
     )
     click.echo(
-        f"{'':40}{'warping error':^55}{'style loss':>20}{'local':>10}{'grey levels':>20}{'pixels':>10}"
+        f"{'':40}{'warping error':^55}{'style loss':>20}{'local':>10}{'gray levels':>20}{'pixels':>10}"
         f"{'pixels':>20}{'levels':>10}{'pixels':>8}"
     )
     click.echo(f"{'style, video':40}" + "".join(f"{head:>{width}}" for head, width in zip(HEADS, WIDTHS)))

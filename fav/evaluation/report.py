@@ -26,7 +26,7 @@ LABELS = {
     "palette_distance": "palette distance, gray levels", "lattice": "lattice, gray levels",
     "stroke_width": "stroke width, pixels", "edge_width": "edge width, pixels",
 }  # fmt: skip
-# Of a film that is steady and clean, at most; by its source's, but for grey levels. docs/how-to/evaluate.md gives all.
+# Of a film that is steady and clean, at most; by its source's, but for gray levels. docs/how-to/evaluate.md gives all.
 GOOD_RATIOS = {"warping_error": 2.0, "lattice": 1.2, "edge_width": 1.5}
 GOOD_PALETTE = 15.0
 COLORS = {"film": "tab:blue", "source": "tab:gray", "against": "tab:orange"}
@@ -147,7 +147,7 @@ def verdict(evaluation: Evaluation) -> list[str]:
             what = LABELS[measure].partition(",")[0]
             lines.append(f"{what}: {ratio:.2f} of the source's, {_judged(ratio, limit)}")
     if palette := evaluation.totals("film")["palette_distance"]:
-        lines.append(f"palette distance: {palette[0]:.1f} grey levels, {_judged(palette[0], GOOD_PALETTE)}")
+        lines.append(f"palette distance: {palette[0]:.1f} gray levels, {_judged(palette[0], GOOD_PALETTE)}")
     seen = [row.long_reliable for row in evaluation.rows if row.film.long_term_error is not None]
     if seen:
         share = mean_and_95th(seen)

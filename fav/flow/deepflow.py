@@ -24,7 +24,7 @@ def make() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     deepflow = cv2.optflow.createOptFlow_DeepFlow()
 
     def flow(frame_a: np.ndarray, frame_b: np.ndarray) -> np.ndarray:
-        grey_a, grey_b = (cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in (frame_a, frame_b))
-        return deepflow.calc(grey_a, grey_b, NO_ARRAY)
+        gray_a, gray_b = (cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in (frame_a, frame_b))
+        return deepflow.calc(gray_a, gray_b, NO_ARRAY)
 
     return flow

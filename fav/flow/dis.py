@@ -19,7 +19,7 @@ def make(finest_scale: int = 1, refinements: int = 5) -> Callable[[np.ndarray, n
     dis.setVariationalRefinementIterations(refinements)
 
     def flow(frame_a: np.ndarray, frame_b: np.ndarray) -> np.ndarray:
-        grey_a, grey_b = (cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in (frame_a, frame_b))
-        return dis.calc(grey_a, grey_b, NO_ARRAY)
+        gray_a, gray_b = (cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in (frame_a, frame_b))
+        return dis.calc(gray_a, gray_b, NO_ARRAY)
 
     return flow

@@ -295,8 +295,8 @@ def _backdrop(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """A wall, a gradient of two colors with a little texture."""
     rows, columns = _grid(height, width)
     a, b = rng.uniform(20, 235, 3), rng.uniform(20, 235, 3)
-    grey = rng.uniform(0.2, 0.9)
-    a, b = (color + (color.mean() - color) * np.float32(grey) for color in (a, b))
+    gray = rng.uniform(0.2, 0.9)
+    a, b = (color + (color.mean() - color) * np.float32(gray) for color in (a, b))
     angle = rng.uniform(0, 2 * np.pi)
     across = (columns / width - 0.5) * np.cos(angle) + (rows / height - 0.5) * np.sin(angle) + 0.5
     across = across + rng.uniform(0, 0.12) * noise(rng, height, width, 1.7)
@@ -461,8 +461,8 @@ def _developed(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     height, width = picture.shape[:2]
     rows, columns = _grid(height, width)
     values = np.clip(picture, 0, 255) / 255
-    grey = values.mean(2, keepdims=True)
-    values = grey + (values - grey) * np.float32(
+    gray = values.mean(2, keepdims=True)
+    values = gray + (values - gray) * np.float32(
         rng.uniform(0.5, 1.35) * (rng.random() > 0.06)
     )  # some in black and white
     values = values * _floats([rng.uniform(0.9, 1.1), 1, rng.uniform(0.9, 1.1)]) * np.float32(rng.uniform(0.8, 1.2))

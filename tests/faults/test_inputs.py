@@ -335,8 +335,8 @@ def test_node_opens_no_playlist_either(share, private, clip, style):
 
 def test_picture_is_a_video_of_itself_alone(tmp_path):
     """Also where its name looks like that of a sequence."""
-    for name, grey in (("n%03d.jpg", 50), ("n001.jpg", 200), ("n002.jpg", 200)):
-        cv2.imwrite(str(tmp_path / name), np.full((64, 96, 3), grey, np.uint8))
+    for name, gray in (("n%03d.jpg", 50), ("n001.jpg", 200), ("n002.jpg", 200)):
+        cv2.imwrite(str(tmp_path / name), np.full((64, 96, 3), gray, np.uint8))
     with decode(tmp_path / "n%03d.jpg") as decoding:
         assert [int(frame.image().mean()) for frame in decoding] == [50]
     (tmp_path / "n%03d.jpg").unlink()

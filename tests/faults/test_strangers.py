@@ -157,12 +157,12 @@ def test_disk_that_is_full_in_mid_stitch_leaves_no_draft(share, clip, style):
     with temporary_member(share) as node:
         plan = make_plan(job, node)
         do_kind(plan, "index")
-        grey = encode_png(
+        gray = encode_png(
             FrameStylizer(plan.video, plan.spec.style_settings(share.layout.root)).reader.read(0, plan.timeline.index),
             {},
         )
         for number in range(films.FRAMES):
-            results.publish_bytes(node, job, frame_task(number), grey)
+            results.publish_bytes(node, job, frame_task(number), gray)
         for task, step in ((encode_task(0), 10), (stitch_task(plan.spec), 0)):
             calls = iter(range(films.FRAMES))
 

@@ -3,5 +3,5 @@
 import numpy as np
 
 
-def grey(level: int) -> np.ndarray:
+def gray(level: int) -> np.ndarray:
     return np.full((48, 64, 3), level, np.uint8)

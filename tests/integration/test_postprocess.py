@@ -77,7 +77,7 @@ def told_name(result) -> str:
 
 
 def picture(path, levels: np.ndarray):
-    """A grey picture, written to a file."""
+    """A gray picture, written to a file."""
     assert cv2.imwrite(str(path), levels.astype(np.uint8))
     return path
 

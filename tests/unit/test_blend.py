@@ -51,13 +51,13 @@ def test_strength_and_mask_are_one_factor():
     assert style_weight(0.5) == 0.5
 
 
-def test_luma_of_a_grey_is_the_grey_and_green_is_brightest():
-    grey = np.repeat(EVERY_LEVEL, 3).reshape(16, 16, 3)
-    assert np.array_equal(luma(grey).ravel(), EVERY_LEVEL)
+def test_luma_of_a_gray_is_the_gray_and_green_is_brightest():
+    gray = np.repeat(EVERY_LEVEL, 3).reshape(16, 16, 3)
+    assert np.array_equal(luma(gray).ravel(), EVERY_LEVEL)
     assert [int(luma(flat(*bgr))[0, 0]) for bgr in ((255, 0, 0), (0, 255, 0), (0, 0, 255))] == [29, 150, 76]
 
 
-def test_grey_source_makes_a_colored_painting_grey():
+def test_gray_source_makes_a_colored_painting_gray():
     assert (transfer_chroma(flat(255, 0, 0), flat(128, 128, 128)) == 29).all()
 
 

@@ -51,7 +51,7 @@ def test_what_is_saved_comes_back(tmp_path, arch, in_channels):
     assert os.listdir(tmp_path) == ["style.safetensors"]
 
 
-def test_half_precision_halves_the_file_and_costs_less_than_a_grey_level(tmp_path):
+def test_half_precision_halves_the_file_and_costs_less_than_a_gray_level(tmp_path):
     network = random_network()
     save_style(network, tmp_path / "half.safetensors")
     save_style(network, tmp_path / "whole.safetensors", dtype=torch.float32)

@@ -36,7 +36,7 @@ from tests.helpers.commands import refused
 from tests.helpers.material import material
 
 HEIGHT, WIDTH = 66, 98
-D = 5  # grey levels
+D = 5  # gray levels
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,7 +53,7 @@ def texture(seed: int = 0) -> np.ndarray:
     return cv2.GaussianBlur(noise, (0, 0), 2)
 
 
-def grey(level: int) -> np.ndarray:
+def gray(level: int) -> np.ndarray:
     return np.full((HEIGHT, WIDTH, 3), level, np.uint8)
 
 
@@ -98,7 +98,7 @@ def test_film_of_one_color_is_steady_and_has_no_contrast():
 @pytest.mark.parametrize("rate, apart, long", [(25, 25, (2 * D / 255) ** 2), (24, 24, 0)])
 def test_known_flicker_has_the_error_of_the_formula(rate, apart, long):
     # 100 - 5 and 100 + 5 by turns: from frame to frame 10 levels, over a second 10 or none, as it is odd or even.
-    found = measured([texture()] * 30, [grey(100 + (D if number % 2 else -D)) for number in range(30)], rate=rate)
+    found = measured([texture()] * 30, [gray(100 + (D if number % 2 else -D)) for number in range(30)], rate=rate)
     for row in found[1:]:
         assert row.film.warping_error == pytest.approx((2 * D / 255) ** 2)
         assert row.film.warping_error_all == pytest.approx((2 * D / 255) ** 2 * row.reliable)
@@ -109,15 +109,15 @@ def test_known_flicker_has_the_error_of_the_formula(rate, apart, long):
 
 
 def test_known_jump_stands_out_and_nothing_else_does():
-    found = measured([texture()] * 40, [grey(100 if number < 20 else 110) for number in range(40)])
+    found = measured([texture()] * 40, [gray(100 if number < 20 else 110) for number in range(40)])
     evaluation = Evaluation(EvaluationConfig("", ""), (WIDTH, HEIGHT), tuple(found), seams=(10, 20, 30))
     before, jump, after = evaluation.scores()
     assert jump.score > 3 and before.score < 1 and after.score < 1
     assert found[20].film.warping_error == pytest.approx((10 / 255) ** 2) and found[19].film.warping_error == 0
 
 
-def test_drift_of_one_grey_level_a_frame_is_found_with_that_slope():
-    up, down = ([grey(100 + sign * number) for number in range(30)] for sign in (1, -1))
+def test_drift_of_one_gray_level_a_frame_is_found_with_that_slope():
+    up, down = ([gray(100 + sign * number) for number in range(30)] for sign in (1, -1))
     found = measured([texture()] * 30, up, down)
     drifts = Evaluation(EvaluationConfig("", "", ""), (WIDTH, HEIGHT), tuple(found)).drifts
     assert [slope.red for slope, _ in drifts.values()] == pytest.approx([1, -1, 2])
@@ -128,7 +128,7 @@ def test_drift_of_one_grey_level_a_frame_is_found_with_that_slope():
 
 def test_pairs_across_a_cut_are_left_out():
     sources = [texture(1)] * 30 + [texture(2)] * 30
-    found = measured(sources, [grey(50)] * 30 + [grey(200)] * 30, cuts={30})
+    found = measured(sources, [gray(50)] * 30 + [gray(200)] * 30, cuts={30})
     assert [row.shot for row in found] == [0] * 30 + [1] * 30
     assert found[30].film.warping_error is None and found[30].reliable is None
     assert [row.long_frame for row in found] == [None] * 25 + list(range(5)) + [None] * 25 + list(range(30, 35))
@@ -138,7 +138,7 @@ def test_pairs_across_a_cut_are_left_out():
 
 def test_a_second_earlier_is_what_was_on_the_screen_then():
     times = [0, 0.5, 1.5, 1.6, 1.7, 2.5, 9]
-    shown = (FrameSample(number, Fraction(str(time)), False, texture(), grey(9)) for number, time in enumerate(times))
+    shown = (FrameSample(number, Fraction(str(time)), False, texture(), gray(9)) for number, time in enumerate(times))
     assert [row.long_frame for row in measure(shown, make("dis"))] == [None, None, 1, 1, 1, 2, 5]
 
 
@@ -147,7 +147,7 @@ def test_of_a_film_of_any_length_one_second_is_in_memory():
 
     def watched(number: int) -> FrameSample:
         nonlocal most
-        source, film = texture(), grey(9)
+        source, film = texture(), gray(9)
         pictures.extend([weakref.ref(source), weakref.ref(film)])
         most = max(most, sum(picture() is not None for picture in pictures))
         return FrameSample(number, Fraction(number, 8), False, source, film)
@@ -171,7 +171,7 @@ def test_losses_are_measured_of_each_film_beside_its_source():
         seen.append((int(picture[0, 0, 0]), int(source[0, 0, 0])))
         return float(picture[0, 0, 0]), 7.0, 3.0
 
-    shown = moments([grey(1)] * 2, [grey(30)] * 2, [grey(60)] * 2)
+    shown = moments([gray(1)] * 2, [gray(30)] * 2, [gray(60)] * 2)
     found = list(measure(shown, make("dis"), losses))
     assert seen == [(30, 1), (60, 1)] * 2
     evaluation = Evaluation(EvaluationConfig("", "", ""), (WIDTH, HEIGHT), tuple(found))
@@ -231,7 +231,7 @@ def test_files_say_the_same_as_the_table(tmp_path):
 
 
 def test_plot_shows_the_rows():
-    found = tuple(measured([texture()] * 30, [grey(100 + number) for number in range(30)], [grey(7)] * 30, cuts={15}))
+    found = tuple(measured([texture()] * 30, [gray(100 + number) for number in range(30)], [gray(7)] * 30, cuts={15}))
     evaluation = Evaluation(EvaluationConfig("", "", ""), (WIDTH, HEIGHT), found, seams=(20,))
     errors, long, drifts, contrasts = report.plot(evaluation).axes
     shown = dict(zip(("film", "source", "against"), errors.lines))

@@ -221,8 +221,8 @@ import sys, numpy as np
 a, b, out, flag = sys.argv[1:]
 assert flag == "-match"
 assert len(sys.stdin.readlines()) == 20000
-greys = [cv2.imread(name, cv2.IMREAD_GRAYSCALE) for name in (a, b)]
-flow = cv2.DISOpticalFlow.create(1).calc(*greys, None)
+grays = [cv2.imread(name, cv2.IMREAD_GRAYSCALE) for name in (a, b)]
+flow = cv2.DISOpticalFlow.create(1).calc(*grays, None)
 with open(out, "wb") as file:
     file.write(b"PIEH" + np.int32(flow.shape[1::-1]).tobytes() + flow.tobytes())
 print("done")

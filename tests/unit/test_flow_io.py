@@ -55,7 +55,7 @@ def test_the_error_follows_the_longest_motion(longest, error):
     assert error / 2 < np.abs(quantized(flow) - flow).max() <= error
 
 
-def test_rounding_moves_a_warped_picture_by_at_most_one_grey_level():
+def test_rounding_moves_a_warped_picture_by_at_most_one_gray_level():
     noise = RNG.integers(0, 256, (60, 80, 3), np.uint8)
     flow = RNG.normal(0, 3, (60, 80, 2)).astype(np.float32)
     assert np.abs(warp(noise, flow).astype(int) - warp(noise, quantized(flow))).max() <= 1
@@ -153,7 +153,7 @@ def test_pictures_of_flow_can_share_one_scale():
     assert (flow_picture(np.zeros((3, 3, 2), np.float32)) == 255).all()
 
 
-def test_rounding_moves_a_stylized_picture_by_at_most_one_grey_level():
+def test_rounding_moves_a_stylized_picture_by_at_most_one_gray_level():
     frames = list(islice(sample_frames(160, 90), 3))
     flow, runner = make("dis"), StyleRunner(load_style(BUNDLED, in_channels=7))
     prior = runner.stylize(frames[0])

@@ -50,9 +50,9 @@ def test_images_are_the_frames_and_the_same_twice(tmp_path, clip, name, pixels):
 @pytest.mark.parametrize("pixels, wrong", [("gbrpf16", 0.4), ("gbrpf32", 0.01)])
 def test_exr_has_linear_light_that_reads_back_as_it_was(tmp_path, clip, pixels, wrong):
     encoder = film_settings("x/f_%02d.exr", pixel_format=pixels)
-    grey = [np.full((36, 64, 3), level, np.uint16) for level in (0, 32768, 50000, 65535)]
+    gray = [np.full((36, 64, 3), level, np.uint16) for level in (0, 32768, 50000, 65535)]
     with new_directory(tmp_path / "x") as room:
-        write_film(room, clip, taken(clip)[1], grey, encoder=encoder, name=tmp_path / "x" / "f_%02d.exr")
+        write_film(room, clip, taken(clip)[1], gray, encoder=encoder, name=tmp_path / "x" / "f_%02d.exr")
     command = [
         "ffmpeg",
         "-v",

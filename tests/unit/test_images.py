@@ -98,7 +98,7 @@ def test_a_picture_of_the_user_is_read_in_bgr(tmp_path):
     assert np.array_equal(read_image(path), FRAME)
 
 
-def test_grey_and_deep_and_transparent_pictures_become_frames(tmp_path):
+def test_gray_and_deep_and_transparent_pictures_become_frames(tmp_path):
     for number, picture in enumerate(
         (FRAME[..., 0], FRAME.astype(np.uint16) * 257, cv2.cvtColor(FRAME, cv2.COLOR_BGR2BGRA))
     ):

@@ -29,7 +29,7 @@ def still(reliable: float = 1) -> FlowField:
     return FlowField(np.zeros((*SHAPE, 2), np.float32), trusted)
 
 
-def test_one_grey_level_everywhere_is_its_square():
+def test_one_gray_level_everywhere_is_its_square():
     error = warping_error(plain(101), plain(100), still())
     assert error.reliable == pytest.approx(1 / 255**2) and error.everywhere == error.reliable
 
@@ -84,7 +84,7 @@ def test_tone_is_the_mean_of_each_color_and_the_spread_of_the_luma():
     assert (seen.blue, seen.green, seen.red) == (60, 70, 80) and seen.contrast == pytest.approx(50, abs=0.5)
 
 
-def test_drift_of_one_grey_level_a_frame_is_found_with_that_slope():
+def test_drift_of_one_gray_level_a_frame_is_found_with_that_slope():
     offsets = [ColorStats(n, 5, -2 * n, 0) for n in range(30)]
     slope, furthest = drift(offsets, [0] * 30)
     assert (slope.blue, slope.green, slope.red, slope.contrast) == pytest.approx((1, 0, -2, 0))
@@ -131,7 +131,7 @@ def test_seam_with_too_few_neighbours_has_no_score():
 
 
 def test_rounding_is_no_spread():
-    # Where everything is still, a seam of one grey level is far above what rounding makes, and the score is finite.
+    # Where everything is still, a seam of one gray level is far above what rounding makes, and the score is finite.
     errors = [0.0] * 25
     errors[12] = 1 / 255**2
     assert boundary_zscore(errors, [0] * 25, 12) == pytest.approx(12)

@@ -22,7 +22,7 @@ def test_a_wider_network_paints_the_same(arch, wide, in_channels):
     assert (larger.arch, larger.in_channels, larger.tanh_constant) == (wide, in_channels, network.tanh_constant)
     x = picture(20, 24, in_channels)
     with torch.inference_mode():
-        assert (network(x.clone()) - larger(x.clone())).abs().max() < 0.01  # grey levels
+        assert (network(x.clone()) - larger(x.clone())).abs().max() < 0.01  # gray levels
 
 
 def test_channels_that_began_alike_learn_to_differ():

@@ -33,9 +33,9 @@ def saved(path, image: np.ndarray):
 
 
 def test_fine_detail_of_noise_is_its_deviation_and_of_one_color_nothing():
-    grey = np.full((200, 200, 3), 128, np.uint8)
-    assert fine_detail(grey) == 0
-    assert fine_detail(grainy(grey, 12)) == pytest.approx(12 * (8 / 9) ** 0.5, rel=0.02)
+    gray = np.full((200, 200, 3), 128, np.uint8)
+    assert fine_detail(gray) == 0
+    assert fine_detail(grainy(gray, 12)) == pytest.approx(12 * (8 / 9) ** 0.5, rel=0.02)
 
 
 def test_edges_are_no_speckle():

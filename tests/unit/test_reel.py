@@ -14,13 +14,13 @@ from fav.evaluation.comparison import FrameSample
 from fav.flow import make
 from fav.model.network import StyleNetwork
 from fav.model.runner import StyleRunner
-from tests.helpers.pictures import grey
+from tests.helpers.pictures import gray
 from tests.helpers.video_jobs import TINY
 
 
 def test_clip_that_is_played_forth_and_back_turns_at_its_ends_and_comes_again_after_a_period():
     shown = [
-        int(picture[0, 0, 0]) for picture, *_ in reel.forth_and_back([grey(level) for level in (10, 20, 30, 40)], 10)
+        int(picture[0, 0, 0]) for picture, *_ in reel.forth_and_back([gray(level) for level in (10, 20, 30, 40)], 10)
     ]
     assert shown == [10, 20, 30, 40, 30, 20, 10, 20, 30, 40]
     assert reel.period([1, 2, 3, 4]) == 6 and reel.period([1, 2]) == 2 and reel.period([1]) == 1
@@ -36,9 +36,9 @@ def test_each_frame_comes_with_both_films_and_shots_begin_alike():
 
 
 def test_drift_of_a_film_is_its_slope_against_another_and_where_it_ends():
-    brighter = [grey(60 + number // 5) for number in range(500)]
+    brighter = [gray(60 + number // 5) for number in range(500)]
     moments = (
-        FrameSample(number, Fraction(number, 25), number == 0, grey(50), film, grey(60))
+        FrameSample(number, Fraction(number, 25), number == 0, gray(50), film, gray(60))
         for number, film in enumerate(brighter)
     )
     course = followed(moments, 250, lambda: None)
@@ -50,7 +50,7 @@ def test_drift_of_a_film_is_its_slope_against_another_and_where_it_ends():
 
 
 def test_sheet_has_the_shot_that_lasts_and_the_style_its_painting(tmp_path):
-    moments = [FrameSample(number, Fraction(number, 10), number in (0, 15), grey(1), grey(2)) for number in range(40)]
+    moments = [FrameSample(number, Fraction(number, 10), number in (0, 15), gray(1), gray(2)) for number in range(40)]
     sheet = Sheet()
     assert list(sheet.watch(moments)) == moments
     assert [(seconds, now.number) for seconds, now in sheet.kept] == [(1, 25), (2, 35)]
@@ -58,7 +58,7 @@ def test_sheet_has_the_shot_that_lasts_and_the_style_its_painting(tmp_path):
         (tmp_path / name).touch()
     assert painting_of(Path("wave_full.safetensors"), tmp_path) == tmp_path / "wave.jpg"
     assert painting_of(Path("scream.safetensors"), tmp_path) is None
-    assert reel.sheet([[("a", grey(1)), ("b", grey(2))], [("c", grey(3))]]).shape == (
+    assert reel.sheet([[("a", gray(1)), ("b", gray(2))], [("c", gray(3))]]).shape == (
         2 * (48 + 20 + 4),
         2 * (64 + 4),
         3,
@@ -66,7 +66,7 @@ def test_sheet_has_the_shot_that_lasts_and_the_style_its_painting(tmp_path):
 
 
 def test_blind_sheet_shows_no_name_and_the_names_lie_beside_it(tmp_path):
-    pictures = [(f"style{level}", grey(level)) for level in (50, 100, 150)]
+    pictures = [(f"style{level}", gray(level)) for level in (50, 100, 150)]
     write_blind(tmp_path, {"clip": pictures}, random.Random(1))
     named = dict(line.split(": ") for line in (tmp_path / "names.txt").read_text().splitlines())
     assert sorted(named) == ["clip A", "clip B", "clip C"]

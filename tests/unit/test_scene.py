@@ -26,7 +26,7 @@ def pair(motion: str, number: int = 10, **size):
 
 
 def missed(here, there, flow) -> np.ndarray:
-    """How far the frame before, fetched along the flow, differs; (H, W), the mean over the colors, grey levels."""
+    """How far the frame before, fetched along the flow, differs; (H, W), the mean over the colors, gray levels."""
     return np.abs(warp(there.image.astype(np.float32), flow) - here.image).mean(-1)
 
 

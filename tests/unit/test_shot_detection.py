@@ -24,9 +24,9 @@ def of_video(path) -> list[int]:
         return [cut for decoded in decoding for cut in finder.push(decoded)] + finder.finish()
 
 
-def plain(*greys: int) -> list[np.ndarray]:
-    """One evenly grey frame for each value."""
-    return [np.full((36, 64, 3), grey, np.uint8) for grey in greys]
+def plain(*grays: int) -> list[np.ndarray]:
+    """One evenly gray frame for each value."""
+    return [np.full((36, 64, 3), gray, np.uint8) for gray in grays]
 
 
 def test_hard_cut_of_a_clip_is_found(tmp_path):

@@ -229,9 +229,9 @@ def test_the_bundled_style_keeps_a_film_steadier_than_frames_alone():
     capture = cv2.VideoCapture(str(material("videos/bigbuckbunny.mp4")))
     frames = [cv2.resize(capture.read()[1], (320, 180), interpolation=cv2.INTER_AREA) for _ in range(5)]
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    greys = [cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY) for picture in frames]
+    grays = [cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY) for picture in frames]
     links: list[tuple[np.ndarray, FlowField | None]] = [(frames[0], None)]
-    for picture, there, here in zip(frames[1:], greys, greys[1:]):
+    for picture, there, here in zip(frames[1:], grays, grays[1:]):
         flow_bwd, flow_fwd = flow.calc(here, there, None), flow.calc(there, here, None)
         links.append((picture, FlowField(flow_bwd, reliability(flow_bwd, flow_fwd, picture))))
     runner = StyleRunner(load_style(BUNDLED, in_channels=7))

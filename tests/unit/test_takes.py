@@ -11,7 +11,7 @@ from fav.model.network import StyleNetwork
 from fav.model.runner import StyleRunner
 from fav.stylize.blend import blend
 from fav.stylize.chain import chunk_starts
-from tests.helpers.pictures import grey
+from tests.helpers.pictures import gray
 from tests.helpers.video_jobs import TINY
 
 
@@ -22,14 +22,14 @@ def take() -> Take:
 
 
 def test_longest_shot_is_the_first_of_several_of_its_length():
-    frames = [(grey(number), number, number in (0, 2, 5)) for number in range(8)]
+    frames = [(gray(number), number, number in (0, 2, 5)) for number in range(8)]
     assert [int(picture[0, 0, 0]) for picture in reel.longest_shot(frames)] == [2, 3, 4]
 
 
 def test_difference_of_pictures():
-    other = grey(50)
+    other = gray(50)
     other[:24] = 60  # half of it
-    found = difference(grey(50), other)
+    found = difference(gray(50), other)
     assert np.isclose(found.rmse, np.sqrt(50)) and found.most == 10 and found.equal == 0.5
 
 

@@ -35,7 +35,7 @@ def index(clip):
 
 
 def ramp(count: int, deep: bool, faster: int = 1) -> list[np.ndarray]:
-    """Grey from a quarter to a half from left to right, a little brighter with each frame: 64 columns, 256 steps of 10 bits."""
+    """Gray from a quarter to a half from left to right, a little brighter with each frame: 64 columns, 256 steps of 10 bits."""
     across = np.linspace(0.25, 0.5, SHAPE[1])
     top = 65535 if deep else 255
     kind = np.uint16 if deep else np.uint8

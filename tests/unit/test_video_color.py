@@ -87,16 +87,16 @@ def test_encoded_colors_are_exact_to_rounding(range_, matrix):
         assert_exact(got[:, 1::2], np.clip(plane[::2, 2::4], 0, 255))
 
 
-def test_grey_stays_grey_in_full_range():
-    greys = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
+def test_gray_stays_gray_in_full_range():
+    grays = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
     for matrix in LUMA_WEIGHTS:
-        frame = from_bgr(greys, ColorInfo(matrix, FULL, 1, 1), VideoReformatter())
+        frame = from_bgr(grays, ColorInfo(matrix, FULL, 1, 1), VideoReformatter())
         y, u, v = (np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, : plane.width] for plane in frame.planes)
-        assert np.array_equal(y, greys[..., 0]) and set(u.ravel()) == set(v.ravel()) == {128}
+        assert np.array_equal(y, grays[..., 0]) and set(u.ravel()) == set(v.ravel()) == {128}
 
 
 def hdr_clip(path, transfer: str):
-    """Grey steps and colors of known light (cd/m²), in 10 bits of BT.2020."""
+    """Gray steps and colors of known light (cd/m²), in 10 bits of BT.2020."""
     light = np.array([[0, 1, 10, 50], [100, 203, 500, 1000]], float)
     code = hdr._pq_code(light) if transfer == "smpte2084" else _hlg_code(light / 1000)
     levels = np.rint((16 + 219 * code) * 4).astype(np.uint16).repeat(32, 0).repeat(32, 1)
@@ -161,8 +161,8 @@ def test_light_of_exr_is_shown_as_srgb(tmp_path):
 
 def test_dpx_is_for_a_display_though_ffmpeg_calls_it_linear(tmp_path):
     pattern = str(tmp_path / "f_%d.dpx")
-    cv2.imwrite(str(tmp_path / "grey.png"), np.full((32, 32, 3), 99, np.uint8))
-    ffmpeg("-i", tmp_path / "grey.png", "-start_number", 0, pattern)
+    cv2.imwrite(str(tmp_path / "gray.png"), np.full((32, 32, 3), 99, np.uint8))
+    ffmpeg("-i", tmp_path / "gray.png", "-start_number", 0, pattern)
     ((image,), _, notes) = taken(pattern)
     assert set(image.ravel()) == {99} and notes == [] and probe(pattern).colors.transfer == 2
 
@@ -193,8 +193,8 @@ def interlaced(tmp_path):
 
 def combs(image: np.ndarray) -> float:
     """How much rows differ from those between which they lie, more than those differ from each other."""
-    grey = image.astype(float).mean(axis=2)
-    return float(np.abs(2 * grey[1:-1] - grey[:-2] - grey[2:]).mean())
+    gray = image.astype(float).mean(axis=2)
+    return float(np.abs(2 * gray[1:-1] - gray[:-2] - gray[2:]).mean())
 
 
 def test_interlaced_frames_become_whole_and_keep_their_numbers(interlaced):
@@ -220,7 +220,7 @@ def test_sixteen_bits_are_read_exactly(tmp_path, bits, kind):
     """By the formula of H.273, from the very samples: to a hundredth of a level of 8 bits."""
     top, end = (1 << bits) - 1, f"{bits}le" if bits > 8 else ""
     planes = np.random.default_rng(7).integers(0, top + 1, (3, 32, 64)).astype("u1" if bits == 8 else "<u2")
-    if kind != "rgb":  # grey and near it, so that nothing is clipped
+    if kind != "rgb":  # gray and near it, so that nothing is clipped
         planes[0] = top // 3 + planes[0] % (1 << bits - 2)
         planes[1:] = (1 << bits - 1) + planes[1:] % (1 << bits - 5)
     (tmp_path / "raw").write_bytes(planes.tobytes())

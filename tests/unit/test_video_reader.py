@@ -100,7 +100,7 @@ def test_turned_pictures_come_upright(tmp_path, degrees):
     source = probe(path)
     assert (source.width, source.height) == ((96, 64) if degrees == 180 else (64, 96))
     assert np.array_equal(images, [np.rot90(image, degrees // 90) for image in taken(stored)[0]])
-    # FFmpeg turns before it makes colors, so edges differ; the next turn is 60 grey levels away.
+    # FFmpeg turns before it makes colors, so edges differ; the next turn is 60 gray levels away.
     assert np.abs(np.int16(images) - pictures(path)).mean() < 10
     assert_any_order_gives(path, images, index, [3, 20, 8])
 
@@ -301,8 +301,8 @@ def test_frames_of_a_pass_do_not_hold_their_pictures(tmp_path):
 
 
 def test_ten_bits_become_eight(tmp_path):
-    grey = make(tmp_path / "grey.mkv", *HEVC, "-pix_fmt", "yuv420p10le", picture="color=c=0x808080:size=96x64")
-    images = taken(grey)[0]
+    gray = make(tmp_path / "gray.mkv", *HEVC, "-pix_fmt", "yuv420p10le", picture="color=c=0x808080:size=96x64")
+    images = taken(gray)[0]
     assert np.abs(np.int16(images[5]) - 128).max() <= 1
 
 

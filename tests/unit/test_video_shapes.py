@@ -42,7 +42,7 @@ def test_images_of_mixed_sizes_and_kinds_are_one_video(tmp_path):
     images(tmp_path, (4, 5), (128, 96))
     cv2.imwrite(pattern % 2, np.full((64, 96), 46, np.uint8))
     (piece,) = index_segments(pattern, None, None)
-    assert len(piece.index) == 6 and piece.cuts == (4,)  # grey instead of colors is no other shot
+    assert len(piece.index) == 6 and piece.cuts == (4,)  # gray instead of colors is no other shot
     (note,) = piece.notes
     assert "gray" in note and "96x64 to 128x96 at frame 4" in note
 
