@@ -16,19 +16,19 @@ CI_SEEDS = range(50)
 SEARCHED = range(300)
 FINDERS = {  # the first seed that finds each wrong protocol; it is tried first, then all that are searched
     "claim by exists then open": 14,
-    "claim without asking for the result": 28,
+    "claim without asking for the result": 46,
     "claim that believes every error": 2,
     "release before publishing": 14,
     "placeholder of another is not linked back": 110,
-    "release without looking at the owner": 38,
-    "owner judged by a look before the move": 38,
-    "heartbeat compared with the local clock": 38,
-    "nodes looked at before the placeholders are listed": 250,
+    "release without looking at the owner": 105,
+    "owner judged by a look before the move": 105,
+    "heartbeat compared with the local clock": 16,
+    "nodes looked at before the placeholders are listed": 5,
     "sweep that does not look at what a private directory holds": 42,
     "sweep that does not look at names and contents": 42,
     "sweep of notices by their names alone": 42,
     "sweep of jobs without the record of a creator": 42,
-    "name of a job written in place": 42,
+    "name of a job written in place": 7,
     "heartbeat file is swept before it is silent for a lease": 14,
 }
 
