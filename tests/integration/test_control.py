@@ -74,8 +74,10 @@ def test_hosts_have_the_names_of_the_hosts_file_everywhere(share, root, monkeypa
     assert result.exit_code == 0 and len(result.output.splitlines()) == 1 and result.output.startswith("labB-")
     nodes[1].communicate(timeout=20)
     assert nodes[0].poll() is None
+    before = share.system.list(share.layout.nodes)
     assert call("recover", root, "--assume-dead", "labA").exit_code == 0
     assert call("recover", root, "--assume-dead", "labX").exit_code == 2
+    wait_for(lambda: set(share.system.list(share.layout.nodes)) - set(before))  # it lives, and joins again
     call("stop", root, told[0]["host"])  # the machine's own name still means all its nodes
     nodes[0].communicate(timeout=20)
     assert is_clean(share)
