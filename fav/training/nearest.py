@@ -74,9 +74,8 @@ def ranked(
     candidates = []
     for name, path in styles.items():
         try:
-            network = (
-                net2wider(load_style(path, in_channels=7), arch, seed) if arch else load_style(path, in_channels=7)
-            )
+            network = load_style(path, in_channels=7)
+            network = net2wider(network, arch, seed) if arch else network
         except (FavError, OSError):
             continue
         if arch or multiplications(network.arch) <= COSTLY * multiplications(HALF_WIDTH):

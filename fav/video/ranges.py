@@ -40,7 +40,7 @@ assert LEAST_TAIL <= TAIL
 # For H.264 and MPEG-1 and 2, see `_begins`. They were tried with damaged clips. Not among them are HEVC and FFV1: FFmpeg conceals
 # damage in them by frames before the keyframe, and does not say so.
 RESTARTING = {"h264", "mpeg1video", "mpeg2video", "mpeg4", "vp9"}
-CONCEALING = {"hevc", "ffv1"}
+CONCEALING = {"ffv1"}  # and without prediction
 SEQUENCE_HEADER = b"\0\0\1\xb3"  # ISO/IEC 13818-2, 6.2.2.1: sizes and quantizers
 
 
@@ -262,21 +262,21 @@ def _begins(decoder: Decoder, packet: av.Packet) -> bool:
     if not packet.is_keyframe or packet.is_discard:
         return False
     name = decoder.stream.codec_context.codec.canonical_name
-    extradata = decoder.stream.codec_context.extradata or b""
-    if (
-        name == "h264"
-    ):  # an IDR picture: ITU-T H.264, 7.4.1.2.4; other keyframes may be followed by pictures that look behind them
-        return {kind & 31 for kind in _units(packet, extradata, 4)} & set(range(1, 6)) == {5}
+    if name == "h264":
+        # An IDR picture: ITU-T H.264, 7.4.1.2.4. Other keyframes may be followed by pictures that look behind them.
+        return {kind & 31 for kind in _units(packet, decoder.stream.codec_context.extradata or b"")} & set(
+            range(1, 6)
+        ) == {5}
     if name in ("mpeg1video", "mpeg2video"):
         return SEQUENCE_HEADER in bytes(packet)
     return True
 
 
-def _units(packet: av.Packet, extradata: bytes, at: int) -> set[int]:
-    """The first bytes of the NAL units of a packet; `at` is where the extradata has the size of their lengths."""
+def _units(packet: av.Packet, extradata: bytes) -> set[int]:
+    """The first bytes of the NAL units of an H.264 packet; the extradata has the size of their lengths, or none."""
     data, found = bytes(packet), set()
-    if len(extradata) > at and extradata[0] == 1:
-        size, place = (extradata[at] & 3) + 1, 0
+    if len(extradata) > 4 and extradata[0] == 1:
+        size, place = (extradata[4] & 3) + 1, 0
         while place + size < len(data):
             found.add(data[place + size])
             place += size + int.from_bytes(data[place : place + size], "big")

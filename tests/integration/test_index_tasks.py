@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,16 @@ class Actor:
         return self.finish(task) if task else None
 
 
+@contextmanager
+def two_at_work(job: Job) -> Iterator[tuple[Actor, Actor, Task]]:
+    """Two nodes, of which the first one has claimed a piece of the index; and that piece."""
+    with temporary_member(job.share) as one, temporary_member(job.share) as other:
+        first = Actor(job, one)
+        piece = first.claim()
+        assert piece
+        yield first, Actor(job, other), piece
+
+
 def index_of(job: Job) -> dict[str, bytes]:
     shard = job.layout.shard("index", 0)
     return {path.name: path.read_bytes() for path in sorted(shard.iterdir())}
@@ -131,9 +143,7 @@ def test_several_nodes_make_the_index_that_one_makes(small, long_clip, style, sh
 
 def test_range_that_is_of_no_use_is_left_to_one_pass(small, long_clip, style, share, alone, caplog):
     job = create(share, long_clip, style)
-    with temporary_member(share) as one, temporary_member(share) as other:
-        first, helper = Actor(job, one), Actor(job, other)
-        piece = first.claim()
+    with two_at_work(job) as (first, helper, piece):
         helper.step()
         known = JobArtifacts(job).survey()
         for number in range(len(known.ranges)):
@@ -142,7 +152,7 @@ def test_range_that_is_of_no_use_is_left_to_one_pass(small, long_clip, style, sh
             if number == len(known.ranges) - 2:
                 record = ranges.DecodedRange(ranges.FrameIndex.of((), 1), 0, why="of no use").to_json()
             record.pop("checksum", None)
-            results.publish_bytes(other, job, task, json.dumps(record).encode())
+            results.publish_bytes(helper.node, job, task, json.dumps(record).encode())
         caplog.set_level("INFO")
         task = first.finish(piece)
         while task:
@@ -152,9 +162,7 @@ def test_range_that_is_of_no_use_is_left_to_one_pass(small, long_clip, style, sh
 
 def test_range_that_fails_for_good_is_left_to_one_pass(small, long_clip, style, share, alone):
     job = create(share, long_clip, style)
-    with temporary_member(share) as one, temporary_member(share) as other:
-        first, helper = Actor(job, one), Actor(job, other)
-        piece = first.claim()
+    with two_at_work(job) as (first, helper, piece):
         helper.step()
         (job.layout.failed / str(decode_task(1))).parent.mkdir(exist_ok=True)
         (job.layout.failed / str(decode_task(1))).write_bytes(b"")
@@ -167,9 +175,7 @@ def test_range_that_fails_for_good_is_left_to_one_pass(small, long_clip, style, 
 
 def test_damaged_record_of_a_range_is_made_again(small, long_clip, style, share, alone):
     job = create(share, long_clip, style)
-    with temporary_member(share) as one, temporary_member(share) as other:
-        first, helper = Actor(job, one), Actor(job, other)
-        piece = first.claim()
+    with two_at_work(job) as (first, helper, piece):
         for _ in range(3):
             helper.step()
         assert helper.done == [str(survey_task()), str(decode_task(0)), str(decode_task(1))]
@@ -193,9 +199,7 @@ def test_damaged_record_of_a_range_is_made_again(small, long_clip, style, share,
 @pytest.mark.slow
 def test_killed_nodes_leave_an_index_that_others_complete(small, long_clip, style, share, alone):
     job = create(share, long_clip, style)
-    with temporary_member(share) as one, temporary_member(share) as other:
-        first, helper = Actor(job, one), Actor(job, other)
-        piece = first.claim()
+    with two_at_work(job) as (first, helper, piece):
         helper.step()
         first.finish(piece)
     line, quiet = [sys.executable, "-c", NODE.format(**SMALL), str(share.layout.root), job.name], subprocess.DEVNULL
