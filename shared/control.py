@@ -13,6 +13,7 @@ from shared.paths import is_incarnation
 from shared.shared_dir import SharedDir
 
 POLL_INTERVAL_S = 2.0  # how often a node looks for requests
+KEEP_S = 24 * 3600.0  # how long a request to a dead node is kept: it may be suspended, and hear the request when it continues
 
 
 class ControlCommand(IntEnum):
@@ -51,10 +52,13 @@ def clear_commands(share: SharedDir, incarnation: str) -> None:
 
 
 def remove_stale(share: SharedDir) -> None:
-    """Remove the requests to nodes that no longer exist."""
-    alive = set(share.system.list(share.layout.nodes))
-    for incarnation in set(pending(share)) - alive:
-        clear_commands(share, incarnation)
+    """Remove the requests to nodes that have had no heartbeat file for long."""
+    alive, now = set(share.system.list(share.layout.nodes)), share.now()
+    for incarnation, order in pending(share).items():
+        if incarnation not in alive:
+            with suppress(OSError):  # another process removes it
+                if now - share.system.mtime(share.layout.command_file(incarnation, order.verb)) / 1e9 > KEEP_S:
+                    clear_commands(share, incarnation)
 
 
 class ControlListener:

@@ -1,6 +1,7 @@
 """Orders through the share: nodes that somebody else has started are asked to leave, and do; and the table of nodes."""
 
 import json
+import os
 import time
 
 import pytest
@@ -114,6 +115,11 @@ def test_of_two_orders_the_stronger_counts_and_those_of_nobody_are_swept(share):
     control.send(share, node.identity.incarnation, ControlCommand.DRAIN)
     control.send(share, "gone-1-00000000", ControlCommand.DRAIN)
     (share.layout.control / "a stranger's file").touch()
+    control.remove_stale(share)
+    assert control.pending(share)["gone-1-00000000"] == ControlCommand.DRAIN  # it may be suspended, and wake up
+    before = time.time() - control.KEEP_S - 60
+    os.utime(share.layout.command_file("gone-1-00000000", "drain"), (before, before))
+    os.utime(share.layout.command_file(node.identity.incarnation, "stop"), (before, before))
     control.remove_stale(share)
     assert control.pending(share) == {node.identity.incarnation: ControlCommand.STOP}
     control.clear_commands(share, node.identity.incarnation)
