@@ -187,7 +187,7 @@ def stitch(
     from fav.pipeline.delivery import FilmSegments, unpack_images
     from fav.pipeline.delivery import stitch as write
     from fav.pipeline.film_comment import film_comment, refinished
-    from fav.pipeline.submit import another_film, within
+    from fav.pipeline.film_output import another_film, within
     from fav.stylize.postprocess import check_mask
     from fav.util.atomic import exclusive
     from fav.util.fingerprint import hash_of
