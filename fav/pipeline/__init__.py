@@ -2,7 +2,8 @@
 
 What a user asks for becomes a job:
 
-    request, spec                       what was typed; the schema of all options, and the record of one job
+    request                             what was typed
+    option, spec                        what an option is; all options, and the record of one job
     submit                              create a job or join one; its steps are the modules of the next lines
     check_request, check_space          check the inputs and options; compare the free space with the estimate
     resolve_options, spec_fields        read cuts, decide --chunk; the fields of the record
@@ -16,6 +17,7 @@ A job becomes tasks, and their results a film:
     index_tasks, encode_tasks, evaluation_tasks    the tasks beside flow and frames
     task_names, job_files               names of tasks and of files
     artifacts, progress, repair         read published results; count them; find damaged ones
-    delivery, film_comment, animation   write the film, its comment and a small preview
+    stitching, film_comment, animation  write the film, its comment and a small preview
+    delivery                            give results the names that the user chose
     job_control                         the operator's actions
 """

@@ -4,8 +4,9 @@ from msgspec.structs import replace
 
 from fav.errors import FavError, sanitize
 from fav.pipeline.film_output import film_size
+from fav.pipeline.option import AUTO_CHUNK
 from fav.pipeline.request import Request
-from fav.pipeline.spec import AUTO_CHUNK, LOSS_NETWORK
+from fav.pipeline.spec import LOSS_NETWORK
 from fav.stylize.settings import network_size
 from fav.video import VideoInfo
 from fav.video.shot_detection import read_cuts

@@ -6,8 +6,9 @@ from pathlib import Path
 from fav.model.devices import best_precision, device_of
 from fav.pipeline.film_comment import film_comment, origin_of
 from fav.pipeline.film_output import film_encoder, film_name, film_size
+from fav.pipeline.option import AUTO_CHUNK
 from fav.pipeline.request import Request
-from fav.pipeline.spec import AUTO_CHUNK, INPUT_FIELDS, LINKED_INPUTS, VALUE_FIELDS, JobSpec, check_size
+from fav.pipeline.spec import INPUT_FIELDS, LINKED_INPUTS, VALUE_FIELDS, JobSpec, check_size
 from fav.stylize.settings import SEGMENT_LENGTH, PostprocessSettings, StyleSettings, network_size
 from fav.util.fingerprint import hash_of, video_fingerprint
 from fav.video import VideoInfo

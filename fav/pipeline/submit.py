@@ -21,11 +21,12 @@ from fav.pipeline.film_output import existing_output, free_film_name, within
 from fav.pipeline.import_inputs import import_input, import_large
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.job_naming import FILM_OPTIONS, default_name, find_or_name
+from fav.pipeline.option import format_number
 from fav.pipeline.provenance import provenance_of
 from fav.pipeline.repair import repair
 from fav.pipeline.request import Request, differences
 from fav.pipeline.resolve_options import with_chunk_length, with_cuts, with_loss_network
-from fav.pipeline.spec import INPUT_FIELDS, LINKED_INPUTS, OPTIONS, JobSpec, format_number
+from fav.pipeline.spec import INPUT_FIELDS, LINKED_INPUTS, OPTIONS, JobSpec
 from fav.pipeline.spec_fields import spec_fields
 from fav.pipeline.submit_notes import crf_notes, film_notes, picture_notes, stroke_notes
 from shared.attempts import reopen

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from fav.errors import sanitize
 from fav.pipeline.film_output import film_encoder, film_name
+from fav.pipeline.option import format_number
 from fav.pipeline.request import Request
-from fav.pipeline.spec import OPTIONS, format_number
+from fav.pipeline.spec import OPTIONS
 from fav.stylize.images import READ_SUFFIXES
 from fav.video import VideoInfo, check_film
 from fav.video.codecs import DEFAULT
