@@ -96,8 +96,8 @@ def make_plan(job, node, steps: str, series: bool, **options):
     import fav.flow.field
     import fav.model.runner
     import fav.pipeline.artifacts
-    import fav.pipeline.delivery
     import fav.pipeline.plan
+    import fav.pipeline.stitching
     import fav.stylize.engine
     import fav.stylize.recurrence
     import fav.video.decoding
@@ -130,7 +130,7 @@ def make_plan(job, node, steps: str, series: bool, **options):
     watch.time("film: read frames", (fav.pipeline.artifacts.JobArtifacts, "frame"))
     watch.time("film: encode", (fav.pipeline.plan.VideoPlan, "_run_stitch"))
     if series:
-        fav.stylize.engine.FrameStylizer.prefetch_flow, fav.pipeline.delivery.prefetch = (lambda *words: None), map
+        fav.stylize.engine.FrameStylizer.prefetch_flow, fav.pipeline.stitching.prefetch = (lambda *words: None), map
         plan.stylizer._frames = Later()
     moments = []
     paint, publish, finish = plan.run, results.publish_bytes, plan.finalize

@@ -75,7 +75,7 @@ def _of_pair(first: Path, second: Path, out: Path, make: Callable[[], Flow]) -> 
 
 
 def _of_clip(video: str, out: Path, make: Callable[[], Flow], values: dict) -> None:
-    from fav.pipeline.submit import film_size
+    from fav.pipeline.film_output import film_size
     from fav.stylize.flow_export import export_flow
     from fav.video import SourceSettings, probe
 

@@ -15,8 +15,9 @@ from fav.monitor.console import tell
 from fav.pipeline import job_control
 from fav.pipeline.inputs import check_video
 from fav.pipeline.job_control import resolve_job
+from fav.pipeline.option import FRAMES
 from fav.pipeline.request import check_out
-from fav.pipeline.spec import FRAMES, OPTIONS
+from fav.pipeline.spec import OPTIONS
 from shared.claims import claimed
 from shared.command_names import command
 from shared.errors import JobQueueError, ResultVanishedError
@@ -184,10 +185,11 @@ def stitch(
     The new film gets a new name. Nothing is stylized.
     """
     from fav.pipeline.artifacts import JobArtifacts, check_output_directory
-    from fav.pipeline.delivery import FilmSegments, unpack_images
-    from fav.pipeline.delivery import stitch as write
+    from fav.pipeline.delivery import unpack_images
     from fav.pipeline.film_comment import film_comment, refinished
-    from fav.pipeline.submit import another_film, within
+    from fav.pipeline.film_output import another_film, within
+    from fav.pipeline.stitching import FilmSegments
+    from fav.pipeline.stitching import stitch as write
     from fav.stylize.postprocess import check_mask
     from fav.util.atomic import exclusive
     from fav.util.fingerprint import hash_of

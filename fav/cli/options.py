@@ -9,8 +9,9 @@ from click.core import ParameterSource
 
 from fav.model.backends import BACKENDS
 from fav.model.bundled_styles import style_file
+from fav.pipeline.option import AUTO_CHUNK, KINDS, Option, is_unset
 from fav.pipeline.request import Request
-from fav.pipeline.spec import AUTO_CHUNK, KINDS, MAX_SIDE, OPTIONS, Option, is_unset
+from fav.pipeline.spec import MAX_SIDE, OPTIONS
 
 FILE = click.Path(path_type=Path)
 DIGITS = 12  # maximum length of whole numbers

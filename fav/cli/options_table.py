@@ -2,7 +2,8 @@
 
 import click
 
-from fav.pipeline.spec import KINDS, OPTIONS, Option, format_number, is_unset
+from fav.pipeline.option import KINDS, Option, format_number, is_unset
+from fav.pipeline.spec import OPTIONS
 
 HEAD = """# Options of a job
 

@@ -168,8 +168,8 @@ def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) 
     """
     from fav.pipeline.animation import animate, is_animation
     from fav.pipeline.artifacts import JobArtifacts
-    from fav.pipeline.delivery import preview as write
     from fav.pipeline.repair import describe_missing
+    from fav.pipeline.stitching import preview as write
     from fav.video import check_film_name
 
     share = open_read_only(shared)

@@ -47,8 +47,11 @@ def stylize(
     """
     from fav.model.backends import choose
     from fav.model.devices import device_of
+    from fav.pipeline.check_request import check_request
     from fav.pipeline.device_lock import acquire_device
-    from fav.pipeline.submit import check, film_encoder, settings_from_request, with_chunk_length, with_cuts
+    from fav.pipeline.film_output import film_encoder
+    from fav.pipeline.resolve_options import with_chunk_length, with_cuts
+    from fav.pipeline.spec_fields import settings_from_request
     from fav.stylize.engine import FrameStylizer, stylized
     from fav.stylize.images import is_image_source
     from fav.stylize.indexing import index_segments
@@ -66,7 +69,7 @@ def stylize(
     device = acquire_device(device, backend)
     device_of(device)
     choose(backend, device)
-    source = check(request, out)
+    source = check_request(request, out)
     request, chunking = with_chunk_length(request, source)
     check_film_name(out)
     images = is_image_output(str(out))

@@ -111,7 +111,7 @@ def try_styles(
     from fav.model.devices import best_precision, device_of
     from fav.pipeline.arguments import check_arguments
     from fav.pipeline.device_lock import acquire_device
-    from fav.pipeline.submit import film_size
+    from fav.pipeline.film_output import film_size
     from fav.report.trial_sheet import Row
     from fav.stylize.trial import Variant, trials
     from fav.util.images import resize

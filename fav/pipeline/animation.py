@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from fav.pipeline.artifacts import JobArtifacts, OmittedResults
-from fav.pipeline.delivery import check_begun
+from fav.pipeline.stitching import check_begun
 from fav.stylize.postprocess import postprocess
 from fav.video import FrameIndex, FrameReader
 from shared.errors import ResultVanishedError

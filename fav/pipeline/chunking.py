@@ -15,8 +15,9 @@ from fav.evaluation.metrics import distance
 from fav.flow.field import FlowField
 from fav.model.interpolation import load_mixture
 from fav.model.runner import StyleRunner
+from fav.pipeline.option import AUTO_CHUNK
 from fav.pipeline.request import Request
-from fav.pipeline.spec import AUTO_CHUNK, CHUNK
+from fav.pipeline.spec import CHUNK
 from fav.stylize.chain import MIN_CHUNKS
 from fav.stylize.recurrence import Recurrence
 from fav.stylize.settings import CROSSFADE

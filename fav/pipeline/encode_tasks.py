@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from fav.pipeline.artifacts import JobArtifacts
-from fav.pipeline.delivery import SharedMasks, encode, stitch
 from fav.pipeline.film_comment import film_comment
+from fav.pipeline.stitching import SharedMasks, encode, stitch
 from fav.pipeline.task_names import encode_task
 from fav.video import EncodedSegment
 from shared.paths import Task, shard_of

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 
 import fav
 from fav.errors import sanitize
+from fav.pipeline.option import FRAMES, OUTPUT, is_unset
 from fav.pipeline.request import Request
-from fav.pipeline.spec import FRAMES, INPUT_FIELDS, OPTIONS, OUTPUT, JobSpec, is_unset
+from fav.pipeline.spec import INPUT_FIELDS, OPTIONS, JobSpec
 from fav.stylize.settings import PostprocessSettings
 from fav.util.image_sequence import is_sequence
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from fav.pipeline.option import FRAMES, OUTPUT, format_number
 from fav.pipeline.request import Request, differences
-from fav.pipeline.spec import FRAMES, OPTIONS, OUTPUT, JobSpec, format_number
+from fav.pipeline.spec import OPTIONS, JobSpec
 from fav.util.image_sequence import title
 from shared.jobs import Job, find_job, job_name
 from shared.shared_dir import SharedDir

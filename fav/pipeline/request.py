@@ -4,17 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fav.errors import FavError
-from fav.pipeline.spec import (
-    AUTO_CHUNK,
-    LAST_FRAME,
-    OPTIONS,
-    JobSpec,
-    Option,
-    TypedOptions,
-    check_plain,
-    check_weights,
-    is_unset,
-)
+from fav.pipeline.option import AUTO_CHUNK, LAST_FRAME, Option, check_plain, is_unset
+from fav.pipeline.spec import OPTIONS, JobSpec, TypedOptions, check_weights
 
 if TYPE_CHECKING:
     from fav.flow.files import FlowFiles

@@ -11,21 +11,31 @@ following are derived from these fields:
 
 A new option is one field here, and its use. An input file also has a field for its hash in `JobSpec`.
 
-This module imports nothing slow, because the supervisor of a node also imports it.
+`fav.pipeline.option` says what one option is. This module imports nothing slow, because the supervisor of a node also
+imports it.
 """
 
-import shlex
-from collections.abc import Callable
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
-import msgspec
-from msgspec import NODEFAULT, Meta, Struct
-from msgspec.structs import FieldInfo, asdict, fields
+from msgspec import NODEFAULT, Struct
+from msgspec.structs import asdict, fields
 
-from fav.errors import FavError, sanitize
+from fav.errors import FavError
 from fav.flow import METHODS
+from fav.pipeline.option import (
+    CURE,
+    FRAMES,
+    LAST_FRAME,
+    OUTPUT,
+    SCHEDULING,
+    Frame,
+    Option,
+    OptionInfo,
+    check_plain,
+    format_value,
+    option_of,
+)
 from fav.stylize.settings import CROSSFADE, PRECISIONS, SEGMENT_LENGTH, PostprocessSettings, StyleSettings, network_size
 from fav.util.image_sequence import check_pattern, is_image_output
 from fav.util.safe_path import resolve_input, resolve_inside
@@ -35,50 +45,15 @@ if TYPE_CHECKING:
     from fav.video.codecs import EncoderSettings
     from fav.video.settings import SourceSettings
 
-LAST_FRAME = 10**12 - 1  # the largest number that fits into the name of a task
 MAX_SIDE = 1 << 14  # pixels of width or height: the limit of x264; OpenCV's warp has twice this limit
 MAX_PIXELS = 1 << 26  # of a frame: 8192x8192, the size of dome videos
 CODECS = ("h264", "hevc", "av1", "vp9", "prores", "ffv1")  # those of `fav.video.codecs`, which is slow to import
 HARDWARE_CODECS = ("h264_nvenc", "hevc_nvenc", "av1_nvenc", "h264_videotoolbox", "hevc_videotoolbox", "h264_vaapi", "hevc_vaapi",
                    "av1_vaapi")  # fmt: skip
 CHUNK = 48  # frames of the shortest chunk of `--chunk auto`: its warmup of 7 frames adds a seventh of the work
-AUTO_CHUNK = 0  # in a request: `--chunk auto`, which `fav.pipeline.chunking` has not decided yet
 LOSS_NETWORK = "squeezenet1_1"  # the default of --loss-network
 
-FRAMES, OUTPUT, SCHEDULING = "the frames", "only the output", "only the scheduling"  # what an option changes
-CURE = "update this machine, or make the job again"
-Frame = Annotated[int, Meta(ge=0, le=LAST_FRAME)]  # a frame number
 File = TypeVar("File")  # an input: a path as it was typed, or, in a JobSpec, relative to the shared directory
-
-
-class OptionInfo(Struct, frozen=True):
-    """The properties of an option, or of a field of `JobSpec`, besides its type and default.
-
-    Attributes:
-        changes: FRAMES, OUTPUT or SCHEDULING; empty for a field that is no option.
-        text: its help, without a list of its choices.
-        least: the smallest number.
-        most: the largest number.
-        choices: the allowed values; or, if they are slow to find, a function that returns them with a summary each.
-        odd: whether even numbers are refused.
-        metavar: placeholder for the value in the help.
-        unset: the meaning of None, as text.
-        records: fields of `JobSpec` that follow from it; None: the field with the same name.
-        job_only: whether it only applies to a job in a shared directory.
-        former: its name in the previous version, which command lines and manifests may still have.
-    """
-
-    changes: str = ""
-    text: str = ""
-    least: float | None = None
-    most: float | None = None
-    choices: tuple[str, ...] | Callable[[], dict[str, str]] = ()
-    odd: bool = False
-    metavar: str | None = None
-    unset: str | None = None
-    records: tuple[str, ...] | None = None
-    job_only: bool = False
-    former: str | None = None
 
 
 def _flow_methods() -> dict[str, str]:
@@ -584,126 +559,13 @@ class JobSpec(JobOptions[str], frozen=True):
         return out.parent if self.is_images else out
 
 
-class Option(OptionInfo, frozen=True, kw_only=True):
-    """An option of a job, or a field of `JobSpec`.
-
-    Attributes:
-        name: in Python, such as `occlusion_erode`.
-        kind: its type as text for people; for an option, one of the values of `KINDS`.
-        type: its type for msgspec.
-        default: NODEFAULT if a value is required.
-    """
-
-    name: str
-    kind: str
-    type: Any
-    default: Any
-
-    @property
-    def flag(self) -> str:
-        """The option as it is typed, such as `--crf`."""
-        return _flag(self.name)
-
-    @property
-    def former_flag(self) -> str | None:
-        """The option as it was typed in the previous version; None if the name is the same."""
-        return _flag(self.former) if self.former else None
-
-    @property
-    def help(self) -> str:
-        """The help text, with a summary of each choice."""
-        summaries = self.choices() if callable(self.choices) else {}
-        return " ".join([self.text, *(f"{name}: {summary}." for name, summary in summaries.items())])
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The allowed values; empty if any value of its type is allowed."""
-        return tuple(self.choices() if callable(self.choices) else self.choices)
-
-    @property
-    def expected(self) -> str:
-        """The allowed values as text, for messages."""
-        if self.choices and not callable(self.choices):
-            return " or ".join(self.choices)
-        if self.least is None or self.most is None:
-            return self.kind
-        kind = self.kind.replace("a ", "an odd ", 1) if self.odd else self.kind
-        return f"{kind} from {format_number(self.least)} to {format_number(self.most)}"
-
-    @property
-    def output_only(self) -> bool:
-        """Whether several films of the same frames may have different values."""
-        return self.changes == OUTPUT and not self.job_only
-
-    def accepts(self, value: Any) -> bool:
-        """Whether a value of its type is allowed."""
-        if value is None:
-            return True
-        if self.least is not None and self.most is not None and not self.least <= value <= self.most:
-            return False
-        if self.odd and value % 2 == 0:
-            return False
-        return not self.choices or value in self.words
-
-    def read(self, value: Any) -> Any:
-        """Convert a value of a manifest. Raises FavError if it has another type or is not allowed."""
-        try:
-            found = msgspec.convert(value, self.type)
-        except (ValueError, OverflowError):  # a ValidationError, or a string that UTF-8 cannot encode
-            pass
-        else:
-            if self.accepts(found):
-                return found
-        expected = f"{self.expected}, or nothing" if self.default is None else self.expected
-        raise FavError(f"job: expected {self.name} to be {expected}, got {format_value(value)}; {CURE}")
-
-    def typed(self, value: Any) -> str:
-        """The option with a value, as it is typed; `no --name` if it was left out."""
-        if is_unset(value):
-            has_word = self.unset in (self.metavar or "").split("|")  # such as `off`
-            return f"{self.flag} {self.unset}" if has_word else f"no {self.flag}"
-        if value is True:
-            return self.flag
-        if self.name == "chunk" and value == AUTO_CHUNK:
-            return f"{self.flag} auto"
-        if self.kind == KINDS["styles"]:
-            return " ".join(f"{self.flag} {shlex.quote(f'{style}:{format_number(weight)}')}" for style, weight in value)
-        if self.kind == KINDS["range"]:
-            start, stop = value
-            return f"{self.flag} {start}:{'' if stop is None else stop}"
-        return f"{self.flag} {shlex.quote(format_number(value))}"
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-KINDS = {"flag": "true or false", "whole": "a whole number", "number": "a number", "file": "a file", "text": "a text",
-         "range": "two frame numbers", "styles": "styles and their weights"}  # fmt: skip
-_KINDS = {bool: KINDS["flag"], int: KINDS["whole"], float: KINDS["number"], Path: KINDS["file"], str: KINDS["text"],
-          tuple[int, int | None]: KINDS["range"], tuple[tuple[Path, float], ...]: KINDS["styles"],
-          dict[str, str]: "texts by their names", tuple[str, ...]: "a list of texts", tuple[float, ...]: "a list of numbers",
-          tuple[Frame, ...]: f"a list of frame numbers from 0 to {LAST_FRAME}"}  # fmt: skip
-
-
-def _option_of(field: FieldInfo) -> Option:
-    """The option of a field of the schema."""
-    base, *annotations = get_args(field.type) if get_origin(field.type) is Annotated else (field.type,)
-    info = next((each for each in annotations if isinstance(each, OptionInfo)), OptionInfo())
-    if get_origin(base) in (Union, UnionType):
-        (base,) = (part for part in get_args(base) if part is not NoneType)
-    default_record = f"{field.name}_hash" if base is Path else field.name
-    properties = {**asdict(info), "records": (default_record,) if info.records is None else info.records}
-    return Option(name=field.name, kind=_KINDS[base], type=field.type, default=field.default, **properties)
-
-
 def _order(option: Option) -> tuple[bool, bool]:
     """Sort key: options for all films come first; among these, first size, frames and cuts."""
     return option.job_only, option.name in JobOptions.__struct_fields__
 
 
-OPTIONS = {each.name: each for each in sorted(map(_option_of, fields(TypedOptions)), key=_order)}
-FIELDS = {field.name: _option_of(field) for field in fields(JobSpec)}
+OPTIONS = {each.name: each for each in sorted(map(option_of, fields(TypedOptions)), key=_order)}
+FIELDS = {field.name: option_of(field) for field in fields(JobSpec)}
 _RECORDED = JobOptions.__struct_fields__
 INPUT_FIELDS = ("style", *(name for name in _RECORDED if f"{name}_hash" in FIELDS))  # input files, besides the video
 LINKED_INPUTS = ("flow_from", "flow_forward_from", "reliability_from")  # large inputs, which may have gaps at cuts
@@ -738,24 +600,6 @@ def form() -> list[dict[str, Any]]:
     ]
 
 
-def is_unset(value: Any) -> bool:
-    """Whether a value means that an option was left out."""
-    return value is None or value is False or value in ((), (0, None))
-
-
-def format_number(value: Any) -> str:
-    """A number as it is typed, without `.0`; any other value as text."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def format_value(value: Any) -> str:
-    """A value of a manifest, shortened for a message. This raises no error."""
-    try:
-        return repr(value)[:200]
-    except ValueError:  # Python does not format numbers of more than 4300 digits
-        return "a number of too many digits"
-
-
 def check_size(size: tuple[int, int], label: str) -> None:
     """Raise FavError if frames of (width, height) are too small or too large. `label` begins the message."""
     width, height = size
@@ -764,12 +608,6 @@ def check_size(size: tuple[int, int], label: str) -> None:
             f"{label}: expected 1 to {MAX_SIDE} pixels per side and at most {MAX_PIXELS} in total, got "
             f"{width}x{height}; choose another --width, --scale or --style-scale"
         )
-
-
-def check_plain(label: str, text: str) -> None:
-    """Raise FavError if a text has characters that a terminal does not show. `label` begins the message."""
-    if text != sanitize(text, len(text)):
-        raise FavError(f"{label}: expected visible characters, got {ascii(text)[:200]}")
 
 
 def check_weights(weights: tuple[float, ...]) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 from msgspec import NODEFAULT
 
 from fav.errors import FavError, sanitize
+from fav.pipeline.option import AUTO_CHUNK, FRAMES, KINDS, OUTPUT, Option, is_unset
 from fav.pipeline.request import Request
-from fav.pipeline.spec import AUTO_CHUNK, FRAMES, KINDS, OPTIONS, OUTPUT, VALUE_FIELDS, JobSpec, Option, form, is_unset
+from fav.pipeline.spec import OPTIONS, VALUE_FIELDS, JobSpec, form
 from fav.web import places
 from shared.jobs import Job
 

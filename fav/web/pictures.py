@@ -69,7 +69,7 @@ def trial(
 
     Strokes have a fixed size in pixels: so the picture is made at the width of the film, and shown smaller.
     """
-    from fav.pipeline.submit import film_size
+    from fav.pipeline.film_output import film_size
     from fav.stylize.trial import Variant, trials
     from fav.video.moment import frames_at
 
@@ -110,14 +110,16 @@ def _engine() -> tuple[str, str, str]:
 
 def estimate(root: Path, request: Request) -> dict[str, Any]:
     """What a film would be: its size, frames, what it takes on the share, its job's name, and the line that makes it."""
+    from fav.pipeline.check_request import check_request
+    from fav.pipeline.check_space import film_space
     from fav.pipeline.job_naming import default_name
     from fav.pipeline.provenance import command_of
-    from fav.pipeline.submit import check as check_inputs
-    from fav.pipeline.submit import film_space, spec_fields, with_chunk_length, with_cuts
+    from fav.pipeline.resolve_options import with_chunk_length, with_cuts
+    from fav.pipeline.spec_fields import spec_fields
 
     share = open_share(root, read_only=True)
     request, _ = with_cuts(request)
-    source = check_inputs(request)
+    source = check_request(request)
     request, _ = with_chunk_length(request, source)
     options = spec_fields(request, source)
     found = film_space(share, request, source, options)

@@ -26,10 +26,13 @@ from fav.launch.ssh_launcher import hosts_of
 from fav.model.checkpoints import load_style, read_pickle
 from fav.model.network import StyleNetwork
 from fav.perceptual.pretrained import load_loss_network
+from fav.pipeline.check_request import check_request
 from fav.pipeline.plan import make_plan
 from fav.pipeline.request import Request
+from fav.pipeline.resolve_options import with_cuts
 from fav.pipeline.spec import JobSpec
-from fav.pipeline.submit import _fill, check, spec_fields, submit, with_cuts
+from fav.pipeline.spec_fields import spec_fields
+from fav.pipeline.submit import _fill, submit
 from fav.training.image_folder import open_image_folder
 from fav.util.fingerprint import hash_of
 from fav.util.images import encode_png, read_image
@@ -100,7 +103,7 @@ def test_input_that_is_no_file_is_refused_at_once(clip, style, fifo, option, kin
     given |= {option: str(path) if option == "video" else ((path, 0.5),) if option == "mix" else path}
     given |= {"flow": "spynet"} if option == "flow_weights" else {}
     with pytest.raises(FavError) as error:
-        soon(check, Request(**given))
+        soon(check_request, Request(**given))
     assert word in str(error.value) or option == "mask" and "got something else" in str(error.value)
 
 
@@ -258,10 +261,10 @@ def test_request_whose_cuts_were_not_read_makes_no_job(clip, style, tmp_path):
     (tmp_path / "cuts.csv").write_text("10\n")
     request = Request(str(clip), style, read_cuts=tmp_path / "cuts.csv")
     with pytest.raises(ValueError, match="with_cuts"):
-        spec_fields(request, check(request))
+        spec_fields(request, check_request(request))
     (tmp_path / "cuts.csv").write_text("10\n999\n")
     with pytest.raises(FavError, match="expected frame numbers below 24"):
-        check(with_cuts(request)[0])
+        check_request(with_cuts(request)[0])
 
 
 # ---- inputs that change while they are copied
@@ -359,11 +362,11 @@ def test_image_of_a_sequence_that_is_a_link_to_another_file_makes_no_job(clip, s
     (tmp_path / "private.txt").write_text("root:x:0:0")
     (tmp_path / "f_2.png").symlink_to(tmp_path / "private.txt")
     with pytest.raises(FavError, match="f_2.png"):
-        check(request)
+        check_request(request)
     (tmp_path / "f_2.png").unlink()
     (tmp_path / "f_2.png").symlink_to(tmp_path / "f_1.png")  # a link to an image is as good as the image
     if option == "video":
-        check(request)
+        check_request(request)
 
 
 def weights() -> dict:

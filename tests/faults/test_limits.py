@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 import coordinator
 from fav.cli.options import JOB, options, request_of
 from fav.errors import FavError
+from fav.pipeline.option import LAST_FRAME
 from fav.pipeline.request import Request
-from fav.pipeline.spec import LAST_FRAME, MAX_PIXELS, MAX_SIDE, OPTIONS, JobSpec
-from fav.pipeline.submit import spec_fields, with_chunk_length
+from fav.pipeline.resolve_options import with_chunk_length
+from fav.pipeline.spec import MAX_PIXELS, MAX_SIDE, OPTIONS, JobSpec
+from fav.pipeline.spec_fields import spec_fields
 from fav.stylize.settings import network_size
 from fav.video import VideoInfo, probe
 from shared.jobs import Manifest, all_jobs

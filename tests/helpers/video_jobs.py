@@ -18,7 +18,8 @@ from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.plan import make_plan
 from fav.pipeline.request import Request
 from fav.pipeline.spec import JobSpec
-from fav.pipeline.submit import spec_fields, submit
+from fav.pipeline.spec_fields import spec_fields
+from fav.pipeline.submit import submit
 from fav.stylize.engine import FrameStylizer
 from fav.video import FrameIndex
 from shared.heartbeat import temporary_member

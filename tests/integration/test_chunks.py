@@ -14,9 +14,10 @@ from fav import flow as flows
 from fav.cli.options import ChunkType
 from fav.errors import FavError
 from fav.pipeline.artifacts import JobArtifacts
+from fav.pipeline.option import AUTO_CHUNK
 from fav.pipeline.plan import make_plan
 from fav.pipeline.progress import blocked, progress
-from fav.pipeline.spec import AUTO_CHUNK, JobSpec
+from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import flow_task, frame_task, warmup_task
 from fav.stylize.blend import blend
 from fav.stylize.chain import chunk_starts

@@ -14,9 +14,11 @@ from fav.cli.options import JOB, options, request_of
 from fav.cli.options_table import page
 from fav.errors import FavError
 from fav.model.preprocessing import FILLS
+from fav.pipeline.option import KINDS, LAST_FRAME
 from fav.pipeline.request import Request, differences
-from fav.pipeline.spec import FIELDS, FORMER, INPUT_FIELDS, KINDS, LAST_FRAME, OPTIONS, VALUE_FIELDS, JobSpec, form
-from fav.pipeline.submit import spec_fields, with_chunk_length, with_cuts
+from fav.pipeline.resolve_options import with_chunk_length, with_cuts
+from fav.pipeline.spec import FIELDS, FORMER, INPUT_FIELDS, OPTIONS, VALUE_FIELDS, JobSpec, form
+from fav.pipeline.spec_fields import spec_fields
 from fav.video import VideoInfo, probe
 from fav.video.codecs import usual_crf
 from shared.jobs import Manifest, all_jobs

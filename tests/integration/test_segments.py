@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import coordinator
-from fav.pipeline import delivery
+from fav.pipeline import stitching
 from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.plan import VideoPlan, make_plan
 from fav.pipeline.spec import JobSpec
@@ -162,12 +162,12 @@ def test_stitch_encodes_segments_side_by_side_and_the_film_does_not_depend_on_ho
 ):
     job = segmented(share, clip, style, crf=40)
     assert work(job)
-    monkeypatch.setattr(delivery.os, "sched_getaffinity", lambda pid: range(cores * delivery.CORES_EACH))
+    monkeypatch.setattr(stitching.os, "sched_getaffinity", lambda pid: range(cores * stitching.CORES_EACH))
     assert another(whole, "--crf", 40) == film_of(job).read_bytes()
 
 
 def test_stitch_like_the_job_takes_its_segments(whole, monkeypatch):
-    monkeypatch.setattr(delivery, "encode", None)  # whoever calls it now fails
+    monkeypatch.setattr(stitching, "encode", None)  # whoever calls it now fails
     assert another(whole) == film_of(whole).read_bytes()
 
 
@@ -183,7 +183,7 @@ def test_preview_that_run_makes_publishes_whole_segments_and_encodes_none_twice(
             plan.published(frame_task(number), True)
     encoded = []
     monkeypatch.setattr(
-        delivery,
+        stitching,
         "encode_segment",
         lambda frames, part, *words: encoded.append(part) or encode_segment(frames, part, *words),
     )

@@ -63,7 +63,7 @@ def test_a_job_that_does_not_tell_its_video_is_not_asked_for_it(share, style, tm
     manifest.chmod(0o644)
     manifest.write_text(json.dumps(record))
     os.chmod(video, 0o600)  # not linked, since others could not read it
-    monkeypatch.setattr("fav.pipeline.submit._cloned", lambda source, target: False)
+    monkeypatch.setattr("fav.pipeline.import_inputs._cloned", lambda source, target: False)
     second = made(share, video, style, name="second")
     assert any("copied into the job" in note for note in second.notes), second.notes
 
@@ -84,7 +84,7 @@ def test_video_is_linked_or_copied_and_that_is_told(share, style, tmp_path, monk
             raise OSError(18, "Invalid cross-device link")
         os.link(source, target)
 
-    monkeypatch.setattr("fav.pipeline.submit._cloned", lambda source, target: False)
+    monkeypatch.setattr("fav.pipeline.import_inputs._cloned", lambda source, target: False)
     monkeypatch.setattr(share.system, "link", refuse)
     second = made(share, video, style, name="second")
     assert any("linked from a job that has the same video" in note for note in second.notes)

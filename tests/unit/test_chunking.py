@@ -8,8 +8,9 @@ from msgspec.structs import replace
 
 from fav.pipeline import chunking
 from fav.pipeline.chunking import KEPT, chunk_length, kept_past, with_chunk
+from fav.pipeline.option import AUTO_CHUNK
 from fav.pipeline.request import Request
-from fav.pipeline.spec import AUTO_CHUNK, OPTIONS
+from fav.pipeline.spec import OPTIONS
 from fav.video import probe
 
 SHIPPED = [Path(__file__).parents[2] / "styles" / f"{name}.safetensors" for name in ("wave", "starry_night")]

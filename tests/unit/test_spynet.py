@@ -12,7 +12,7 @@ from fav.errors import FavError
 from fav.flow import spynet, toom_cook
 from fav.flow.toom_cook import ToomCookChain
 from fav.model.torch7 import TorchObject
-from fav.pipeline.submit import _files_of
+from fav.pipeline.import_inputs import files_of
 from fav.util.fingerprint import hash_of
 from fav.util.images import read_image
 from tests.helpers.material import DATA
@@ -164,7 +164,7 @@ def test_each_published_set_is_found_by_its_name(name, sets, tmp_path):
     )
     flows.check("spynet", pattern)
     levels = 5 if name in "34" else 6
-    assert [file.name for file in _files_of(pattern)] == [f"modelL{level}_{name}.t7" for level in range(1, levels + 1)]
+    assert [file.name for file in files_of(pattern)] == [f"modelL{level}_{name}.t7" for level in range(1, levels + 1)]
     assert hash_of(pattern) != hash_of(tmp_path / "models")
 
 
