@@ -2,6 +2,8 @@
 
     python benchmarks/fidelity.py [--only WORD] [--csv FILE]
 
+With the same --csv FILE, a run that was broken off is continued.
+
 Each row is a source of its own kind: codec, container, pixel format, matrix and range, rotation, frame rate, size, sound, fields,
 clock. The film is made as the stitch makes it, without the network (whose picture has no share in it). A row is wrong where the
 film has other frames, times, length, sound or tags, a PSNR below LEAST_PSNR, or a color that is off by more than MOST_SHIFT in the
@@ -11,6 +13,7 @@ not judged.
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -77,6 +80,9 @@ class Row:
     shift: str = "–"
     tags: str = ""
     wrong: list[str] = field(default_factory=list)
+
+
+COLUMNS = list(Row.__dataclass_fields__)
 
 
 def sources() -> Iterator[Source]:
@@ -356,33 +362,71 @@ def judged(source: Source, room: Path) -> Row:
     return row
 
 
+def begun(file: Path | None) -> dict[str, Row]:
+    """The rows that a table of this program has already, by name. Raises ClickException for any other file."""
+    if file is None or not file.exists():
+        return {}
+    with open(file, newline="") as table:
+        lines = list(csv.reader(table))
+    if not lines or lines[0] != COLUMNS:
+        raise click.ClickException(f"{file}: expected a table of this program; give --csv another name")
+    rows = {}
+    for name, frames, late, longer, lag, psnr, shift, tags, wrong in (line for line in lines if len(line) == len(COLUMNS)):
+        if name != "name":
+            why = wrong.split("; ") if wrong else []
+            rows[name] = Row(name, int(frames), float(late), float(longer), lag, psnr, shift, tags, why)
+    return rows
+
+
+def cells(row: Row) -> list[object]:
+    """A row as it is written into the table."""
+    *facts, wrong = vars(row).values()
+    return [*facts, "; ".join(" ".join(one.split()) for one in wrong)]
+
+
 @click.command()
 @click.option("--only", default="", help="Only the sources whose name has this word.")
-@click.option("--csv", "file", type=click.Path(path_type=Path), help="Write the table there, too.")
+@click.option(
+    "--csv",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the table there, row by row. Rows that it has already are not made again, so a run can be continued.",
+)
 def main(only: str, file: Path | None) -> None:
     """Make films of generated sources, and compare them with their sources."""
-    rows = []
+    wanted, before, rows = [one for one in sources() if only in one.name], begun(file), []
+    click.echo(f"{len(wanted)} sources, each made by ffmpeg, then its film; {len(before)} rows are known", err=True)
     click.echo(f"{'source':28} frames  late ms  longer ms  lag ms   PSNR  shift B G R          tags")
+    if file and not before:
+        with open(file, "w", newline="") as table:
+            csv.writer(table).writerow(COLUMNS)
     with tempfile.TemporaryDirectory() as directory:
-        for number, source in enumerate(one for one in sources() if only in one.name):
-            try:
-                row = judged(source, Path(directory) / str(number))
-            except Exception as error:  # one row is wrong, the others are made
-                said = getattr(error, "stderr", b"") or b""
-                row = Row(
-                    source.name, wrong=[f"{type(error).__name__}: {error} {said.decode(errors='replace')[-200:]}"[:400]]
-                )
+        for number, source in enumerate(wanted):
+            row = before.get(source.name)
+            if row is None:
+                row = attempted(source, Path(directory) / str(number))
+                if file:
+                    with open(file, "a", newline="") as table:
+                        csv.writer(table).writerow(cells(row))
             rows.append(row)
             click.echo(
                 f"{row.name:28} {row.frames:6}  {row.late * 1000:7.2f}  {row.longer * 1000:9.1f}  {row.lag:>6}  {row.psnr:>5}  "
                 f"{row.shift:20} {row.tags}{'  WRONG: ' if row.wrong else ''}{', '.join(row.wrong)}"
             )
-    if file:
-        with open(file, "w", newline="") as out:
-            csv.writer(out).writerows([list(Row.__dataclass_fields__), *([*vars(row).values()] for row in rows)])
     wrong = sum(bool(row.wrong) for row in rows)
     click.echo(f"{len(rows)} sources, {wrong} wrong")
     sys.exit(wrong > 0)
+
+
+def attempted(source: Source, room: Path) -> Row:
+    """The row of a source; an error makes it wrong, and the others are made."""
+    try:
+        return judged(source, room)
+    except Exception as error:
+        said = (getattr(error, "stderr", b"") or b"").decode(errors="replace")[-200:]
+        return Row(source.name, wrong=[f"{type(error).__name__}: {error} {said}"[:400]])
+    finally:
+        shutil.rmtree(room, ignore_errors=True)  # all of them together take some hundred megabytes
 
 
 if __name__ == "__main__":
