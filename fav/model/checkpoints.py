@@ -289,7 +289,11 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     Raises:
         FavError: The file is damaged, or contains code or objects.
     """
-    data = read_file(path, str(path), MAX_BYTES)
+    return read_pickle_bytes(read_file(path, str(path), MAX_BYTES), path)
+
+
+def read_pickle_bytes(data: bytes, path: Path) -> dict[str, Tensor]:
+    """As `read_pickle`, of the content of a file. `path` is for messages."""
     try:
         if data[:2] == b"PK":
             records = zipfile.ZipFile(io.BytesIO(data)).infolist()

@@ -1,7 +1,7 @@
 """From what was typed to a loop that is ready: everything is looked at here, before any work starts."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from fav.perceptual.painting import Painting, read_painting
 from fav.perceptual.pretrained import load_loss_network
 from fav.training.checkpoint import check_same, load_state, restore
 from fav.training.config import StopCriteria, TrainingConfig, TrainingInputs, parse_layers, parse_scales
-from fav.training.contact_sheet import samples_of
+from fav.training.contact_sheet import Samples, samples_of
 from fav.training.dataloader import Batches
 from fav.training.image_folder import MIN_IMAGES, ImageFolder, built_in_photos, open_image_folder, video_stills
 from fav.training.loop import TrainingLoop
@@ -40,6 +40,27 @@ NO_NETWORK = "none"  # of a training on pixels alone
 REFERENCES = MIN_IMAGES // 2  # photographs that give the losses their units
 
 
+@dataclass(frozen=True)
+class PreparedTraining:
+    """A trainer with all that it reads.
+
+    Attributes:
+        trainer: The trainer, without the state that there may be.
+        batches: The training samples.
+        samples: The inputs of the contact sheet.
+        album: The photographs.
+        told: Notes on the painting and on the style that it begins with.
+        init: The style that it begins with; None: random weights.
+    """
+
+    trainer: Trainer
+    batches: Batches
+    samples: Samples
+    album: ImageFolder
+    told: tuple[str, ...]
+    init: Path | None
+
+
 def prepare(
     names: OutputPaths, inputs: TrainingInputs, recipe: TrainingConfig, limits: StopCriteria, command: str
 ) -> tuple[TrainingLoop, Batches, list[str]]:
@@ -47,8 +68,42 @@ def prepare(
 
     Raises FavError for anything that is missing, not readable, or not as in the state that there is.
     """
-    device = _device(inputs)
+    device = device_for(inputs)
     state = load_state(names.state) if names.state.exists() else None
+    prepared = prepare_trainer(inputs, recipe, device, state, names.state)
+    trainer, notes = prepared.trainer, prepared.album.notes
+    if state:
+        restore(names.state, trainer, state)
+        names.check_own(trainer.recipe.mark, table_mark(trainer.history))
+
+    def provenance(losses: dict[str, float]) -> dict[str, str]:
+        return style_metadata(trainer, command, losses)
+
+    if not trainer.iteration:
+        notes = [*notes, _beginning(trainer, prepared.album, limits)]
+    loop = TrainingLoop(trainer, names, limits, prepared.samples, provenance)
+    return loop, prepared.batches, [*prepared.told, *notes]
+
+
+def prepare_trainer(
+    inputs: TrainingInputs,
+    recipe: TrainingConfig,
+    device: torch.device,
+    state: dict | None = None,
+    state_path: Path = Path("state"),
+) -> PreparedTraining:
+    """Read all inputs of a training, and make its trainer. The recipe of the trainer is complete.
+
+    Args:
+        inputs: What is read.
+        recipe: The options as they were typed.
+        device: Of the networks.
+        state: The state that the training continues from; it is compared, not loaded. None: there is none.
+        state_path: Where that state is, for messages.
+
+    Raises:
+        FavError: An input is missing, not readable, or not as in the state.
+    """
     painting, teacher, told = None, None, []
     if recipe.steady:
         teacher = load_teacher(inputs.style_image, device, recipe.crop)
@@ -78,7 +133,7 @@ def prepare(
         precision=_precision(recipe, state, device),
     )
     if state:
-        check_same(names.state, recipe, state)
+        check_same(state_path, recipe, state)
     perception = _perception(recipe, placed(network, device) if network else None, painting, album, device)
     samples = samples_of(album.held_out, recipe.crop, _paintings(painting))
     began_with = inputs.init
@@ -90,17 +145,8 @@ def prepare(
             recipe = replace(recipe, arch=start.arch, init_print=fingerprint(began_with))
     trainer = Trainer(recipe, perception, device, start, teacher)
     trainer.began_with = began_with.name if began_with else ""
-    if state:
-        restore(names.state, trainer, state)
-        names.check_own(recipe.mark, table_mark(trainer.history))
-
-    def provenance(losses: dict[str, float]) -> dict[str, str]:
-        return _provenance(trainer, command, losses)
-
-    if not trainer.iteration:
-        notes = [*notes, _beginning(trainer, album, limits)]
-    loop = TrainingLoop(trainer, names, limits, samples, provenance)
-    return loop, Batches(recipe, album.photos, clips), [*told, *notes]
+    album = replace(album, notes=notes)
+    return PreparedTraining(trainer, Batches(recipe, album.photos, clips), samples, album, tuple(told), began_with)
 
 
 def _perception(
@@ -183,7 +229,7 @@ def _init_network(init: Path, recipe: TrainingConfig) -> StyleNetwork:
         ) from None
 
 
-def _device(inputs: TrainingInputs) -> torch.device:
+def device_for(inputs: TrainingInputs) -> torch.device:
     """The device, with threads and determinism set for the process, as StyleRunner sets them for films."""
     if inputs.threads:
         torch.set_num_threads(inputs.threads)
@@ -224,7 +270,7 @@ def _material(inputs: TrainingInputs, recipe: TrainingConfig) -> tuple[ImageFold
         return album, clips, clips_print, album.notes + notes
 
 
-def _provenance(trainer: Trainer, command: str, losses: dict[str, float]) -> dict[str, str]:
+def style_metadata(trainer: Trainer, command: str, losses: dict[str, float]) -> dict[str, str]:
     """What a style file says of how it came to be: names, never paths."""
     recipe = trainer.recipe
     return {
