@@ -29,6 +29,7 @@ from fav.stylize.indexing import index_segments
 from fav.stylize.postprocess import postprocess
 from fav.stylize.settings import PostprocessSettings
 from fav.stylize.timeline import Timeline
+from fav.util.curve import Curve
 from fav.video import check_film, probe, write_film
 from fav.video.codecs import CODECS, encoder_settings, usual_crf
 
@@ -218,7 +219,7 @@ def film_of(path: Path, suffix: str, codec: str | None = None) -> Path:
     timeline = Timeline()
     for piece in index_segments(path, None, ()):
         timeline.add(piece)
-    finish = PostprocessSettings((info.width, info.height), 0.0, False, None, encoder.bits > 8)
+    finish = PostprocessSettings((info.width, info.height), Curve.constant(0), False, None, encoder.bits > 8)
     nothing = repeat(np.zeros((info.height, info.width, 3), np.uint8), timeline.end)
     write_film(out, path, timeline.index, postprocess(nothing, finish, path, timeline.index), encoder=encoder)
     return out

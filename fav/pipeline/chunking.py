@@ -15,6 +15,7 @@ from fav.evaluation.metrics import distance
 from fav.flow.field import FlowField
 from fav.model.interpolation import load_mixture
 from fav.model.runner import StyleRunner
+from fav.pipeline.over_time import mixtures
 from fav.pipeline.request import Request
 from fav.pipeline.spec import AUTO_CHUNK, CHUNK
 from fav.stylize.chain import MIN_CHUNKS
@@ -63,7 +64,7 @@ def with_chunk(request: Request, source: VideoInfo, size: tuple[int, int]) -> tu
         return request, ()
     frames = _frames(request, source)
     length = None if request.no_temporal else chunk_length(frames, size, _longest_shot(request, frames))
-    kept = length is not None and kept_past(request.style, request.mix) > KEPT
+    kept = length is not None and max(kept_past(request.style, mix) for mix in mixtures(request.mix)) > KEPT
     if kept:
         said = f"shots stay whole: the style keeps its past for more than {CROSSFADE} frames, so joints would show"
     elif length is None:

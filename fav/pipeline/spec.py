@@ -27,6 +27,8 @@ from msgspec.structs import FieldInfo, asdict, fields
 from fav.errors import FavError, sanitize
 from fav.flow import METHODS
 from fav.stylize.settings import CROSSFADE, PRECISIONS, SEGMENT_LENGTH, PostprocessSettings, StyleSettings, network_size
+from fav.util import curve
+from fav.util.curve import Curve
 from fav.util.image_sequence import check_pattern, is_image_output
 from fav.util.safe_path import resolve_input, resolve_inside
 from shared.settings import LEASE_S, MIN_LEASE_S
@@ -47,6 +49,7 @@ LOSS_NETWORK = "squeezenet1_1"  # the default of --loss-network
 
 FRAMES, OUTPUT, SCHEDULING = "the frames", "only the output", "only the scheduling"  # what an option changes
 CURE = "update this machine, or make the job again"
+CURVE = "NUMBER|CURVE"  # the placeholder of a number that may change over time
 Frame = Annotated[int, Meta(ge=0, le=LAST_FRAME)]  # a frame number
 File = TypeVar("File")  # an input: a path as it was typed, or, in a JobSpec, relative to the shared directory
 
@@ -246,7 +249,15 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         ),
     ] = 1.0
     strength: Annotated[
-        float, OptionInfo(OUTPUT, "Weight of the stylized frame: 1 is the style alone, 0 is the source.", 0, 1)
+        float | str,
+        OptionInfo(
+            OUTPUT,
+            "Weight of the stylized frame: 1 is the style alone, 0 is the source. It may change over time, as in 0:0,5:1,40:0.3 "
+            "(docs/how-to/over-time.md).",
+            0,
+            1,
+            metavar=CURVE,
+        ),
     ] = 1.0
     preserve_colors: Annotated[
         bool, OptionInfo(OUTPUT, "Keep the colors of the source, with the brightness of the stylized frame.")
@@ -260,6 +271,16 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
             metavar="VIDEO_OR_IMAGE",
         ),
     ] = None
+    mask_strength: Annotated[
+        float | str,
+        OptionInfo(
+            OUTPUT,
+            "How much --mask counts: 1 is the mask as it is, 0 stylizes the whole frame. It may change over time, as --strength.",
+            0,
+            1,
+            metavar=CURVE,
+        ),
+    ] = 1.0
     codec: Annotated[
         str,
         OptionInfo(
@@ -392,10 +413,11 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
         ),
     ] = None
     mix: Annotated[
-        tuple[tuple[Path, float], ...],
+        tuple[tuple[Path, float | str], ...],
         OptionInfo(
             FRAMES,
-            "Mix in another style of the same architecture; may be repeated. STYLE has the rest of the weight.",
+            "Mix in another style of the same architecture; may be repeated. STYLE has the rest of the weight. STYLE@CURVE changes "
+            "the weight over time, as in wave@0:1,10:0.",
             metavar="STYLE:WEIGHT",
             records=("mix_hashes", "mix_weights"),
         ),
@@ -470,7 +492,7 @@ class JobSpec(JobOptions[str], frozen=True):
     loss_network_hash: str | None = None
     mix: tuple[str, ...] = ()  # further styles
     mix_hashes: tuple[str, ...] = ()
-    mix_weights: tuple[float, ...] = ()
+    mix_weights: tuple[float | str, ...] = ()  # a text is a curve
     cuts: tuple[Frame, ...] | None = None  # None: detect them; empty: there are none
     start: Annotated[int, OptionInfo(least=0, most=LAST_FRAME)] = 0
     stop: Annotated[int | None, OptionInfo(least=1, most=LAST_FRAME + 1)] = None
@@ -545,7 +567,9 @@ class JobSpec(JobOptions[str], frozen=True):
             occlusion_erode=self.occlusion_erode,
             occlusion_fill=self.occlusion_fill,
             key=self.video_hash + self.style_hash,
-            mix=tuple((resolve_input(root, style), weight) for style, weight in zip(self.mix, self.mix_weights)),
+            mix=tuple(
+                (resolve_input(root, style), Curve.of(weight)) for style, weight in zip(self.mix, self.mix_weights)
+            ),
             precision=self.precision,
         )
 
@@ -553,10 +577,11 @@ class JobSpec(JobOptions[str], frozen=True):
         """The settings of postprocessing, with the paths of this machine. Errors as for `style_settings`."""
         return PostprocessSettings(
             (self.width, self.height),
-            self.strength,
+            Curve.of(self.strength),
             self.preserve_colors,
             resolve_input(root, self.mask),
             self.encoder.bits > 8,
+            Curve.of(self.mask_strength),
         )
 
     @property
@@ -627,6 +652,10 @@ class Option(OptionInfo, frozen=True, kw_only=True):
             return " or ".join(self.choices)
         if self.least is None or self.most is None:
             return self.kind
+        if self.kind == KINDS["curve"]:
+            return (
+                f"a number from {format_number(self.least)} to {format_number(self.most)}, or a curve such as 0:0,5:1"
+            )
         kind = self.kind.replace("a ", "an odd ", 1) if self.odd else self.kind
         return f"{kind} from {format_number(self.least)} to {format_number(self.most)}"
 
@@ -639,6 +668,8 @@ class Option(OptionInfo, frozen=True, kw_only=True):
         """Whether a value of its type is allowed."""
         if value is None:
             return True
+        if self.kind == KINDS["curve"] and isinstance(value, str):
+            return is_valid_curve(value, self.least or 0, 1 if self.most is None else self.most)
         if self.least is not None and self.most is not None and not self.least <= value <= self.most:
             return False
         if self.odd and value % 2 == 0:
@@ -667,7 +698,7 @@ class Option(OptionInfo, frozen=True, kw_only=True):
         if self.name == "chunk" and value == AUTO_CHUNK:
             return f"{self.flag} auto"
         if self.kind == KINDS["styles"]:
-            return " ".join(f"{self.flag} {shlex.quote(f'{style}:{format_number(weight)}')}" for style, weight in value)
+            return " ".join(f"{self.flag} {shlex.quote(typed_style(style, weight))}" for style, weight in value)
         if self.kind == KINDS["range"]:
             start, stop = value
             return f"{self.flag} {start}:{'' if stop is None else stop}"
@@ -679,10 +710,11 @@ def _flag(name: str) -> str:
 
 
 KINDS = {"flag": "true or false", "whole": "a whole number", "number": "a number", "file": "a file", "text": "a text",
-         "range": "two frame numbers", "styles": "styles and their weights"}  # fmt: skip
+         "range": "two frame numbers", "styles": "styles and their weights", "curve": "a number, or a curve"}  # fmt: skip
 _KINDS = {bool: KINDS["flag"], int: KINDS["whole"], float: KINDS["number"], Path: KINDS["file"], str: KINDS["text"],
-          tuple[int, int | None]: KINDS["range"], tuple[tuple[Path, float], ...]: KINDS["styles"],
-          dict[str, str]: "texts by their names", tuple[str, ...]: "a list of texts", tuple[float, ...]: "a list of numbers",
+          tuple[int, int | None]: KINDS["range"], tuple[tuple[Path, float | str], ...]: KINDS["styles"],
+          float | str: KINDS["curve"], dict[str, str]: "texts by their names", tuple[str, ...]: "a list of texts",
+          tuple[float | str, ...]: "a list of numbers and curves",
           tuple[Frame, ...]: f"a list of frame numbers from 0 to {LAST_FRAME}"}  # fmt: skip
 
 
@@ -691,7 +723,7 @@ def _option_of(field: FieldInfo) -> Option:
     base, *annotations = get_args(field.type) if get_origin(field.type) is Annotated else (field.type,)
     info = next((each for each in annotations if isinstance(each, OptionInfo)), OptionInfo())
     if get_origin(base) in (Union, UnionType):
-        (base,) = (part for part in get_args(base) if part is not NoneType)
+        base = Union[tuple(part for part in get_args(base) if part is not NoneType)]  # noqa: UP007  # of any number of types
     default_record = f"{field.name}_hash" if base is Path else field.name
     properties = {**asdict(info), "records": (default_record,) if info.records is None else info.records}
     return Option(name=field.name, kind=_KINDS[base], type=field.type, default=field.default, **properties)
@@ -772,9 +804,30 @@ def check_plain(label: str, text: str) -> None:
         raise FavError(f"{label}: expected visible characters, got {ascii(text)[:200]}")
 
 
-def check_weights(weights: tuple[float, ...]) -> None:
-    """Raise FavError unless the weights of further styles are positive, and less than 1 in total."""
-    if not all(weight > 0 for weight in weights) or not sum(weights) < 1:
+def is_valid_curve(text: str, least: float, most: float) -> bool:
+    """Whether a text is a curve, in the form in which it is recorded, with values from `least` to `most`."""
+    try:
+        return str(curve.parse(text, least, most)) == text
+    except FavError:
+        return False
+
+
+def typed_style(style: Path | str, weight: float | str) -> str:
+    """A further style with its weight, as it is typed after --mix."""
+    return f"{style}@{weight}" if isinstance(weight, str) else f"{style}:{format_number(weight)}"
+
+
+def check_weights(weights: tuple[float | str, ...]) -> None:
+    """Check the weights of further styles.
+
+    Raises:
+        FavError: A number is not positive, their sum is not less than 1, or a text is no curve from 0 to 1.
+    """
+    numbers = [weight for weight in weights if not isinstance(weight, str)]
+    for weight in weights:
+        if isinstance(weight, str) and not is_valid_curve(weight, 0, 1):
+            raise FavError(f"--mix: expected a curve from 0 to 1, such as 0:1,10:0, got {format_value(weight)}")
+    if not all(weight > 0 for weight in numbers) or not sum(numbers) < 1:
         raise FavError(
-            f"--mix: expected weights above 0 with a sum below 1, got {', '.join(f'{weight:g}' for weight in weights)}"
+            f"--mix: expected weights above 0 with a sum below 1, got {', '.join(f'{weight:g}' for weight in numbers)}"
         )

@@ -32,6 +32,7 @@ from fav.pipeline.disk_space import DiskUsage, required_space
 from fav.pipeline.film_comment import film_comment, origin_of
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.job_naming import FILM_OPTIONS, default_name, find_or_name
+from fav.pipeline.over_time import check_times, mix_at_start
 from fav.pipeline.provenance import provenance_of
 from fav.pipeline.repair import repair
 from fav.pipeline.request import Request, differences
@@ -51,6 +52,7 @@ from fav.stylize.images import READ_SUFFIXES
 from fav.stylize.postprocess import check_mask
 from fav.stylize.settings import CROSSFADE, SEGMENT_LENGTH, PostprocessSettings, StyleSettings, network_size
 from fav.util.atomic import exclusive
+from fav.util.curve import Curve
 from fav.util.fingerprint import check_same_format, hash_of, video_fingerprint
 from fav.util.image_sequence import check_no_gaps, is_image_output, is_sequence, sequence_files
 from fav.util.images import read_image
@@ -202,7 +204,8 @@ def check(request: Request, out: Path | None = None) -> VideoInfo:
     for images in (request.video, str(request.mask or ""), *flow_files):
         if is_sequence(images):
             check_same_format(images)
-    load_mixture(request.style, request.mix, temporal=not request.no_temporal)
+    load_mixture(request.style, mix_at_start(request.mix), temporal=not request.no_temporal)
+    check_times(request, source)
     if request.first_frame_style:
         load_image_model(request.first_frame_style)
     if request.init_frame:
@@ -560,13 +563,21 @@ def settings_from_request(
     common = {field.name for field in fields(StyleSettings)} & set(Request.__struct_fields__) - {"precision"}
     size = options["width"], options["height"]
     settings = StyleSettings(
-        **{name: getattr(request, name) for name in common},
+        **{name: getattr(request, name) for name in common - {"mix"}},
+        mix=tuple((style, Curve.of(weight)) for style, weight in request.mix),
         size=network_size(size, request.style_scale),
         key=options["video_hash"] + options["style_hash"],
         precision=options["precision"],
     )
     sixteen_bit = film_encoder(request, out).bits > 8
-    postprocessing = PostprocessSettings(size, request.strength, request.preserve_colors, request.mask, sixteen_bit)
+    postprocessing = PostprocessSettings(
+        size,
+        Curve.of(request.strength),
+        request.preserve_colors,
+        request.mask,
+        sixteen_bit,
+        Curve.of(request.mask_strength),
+    )
     record = JobSpec(video="", style="", origin=origin_of(request), **{**options, "threads": threads, "out": str(out)})
     return settings, postprocessing, options["start"], options["stop"], options["cuts"], film_comment(record)
 
