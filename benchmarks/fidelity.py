@@ -32,6 +32,7 @@ from fav.stylize.indexing import index_segments
 from fav.stylize.postprocess import postprocess
 from fav.stylize.settings import PostprocessSettings
 from fav.stylize.timeline import Timeline
+from fav.util.curve import Curve
 from fav.video import check_film, probe, write_film
 from fav.video.codecs import CODECS, encoder_settings, usual_crf
 
@@ -224,7 +225,7 @@ def film_of(path: Path, suffix: str, codec: str | None = None) -> Path:
     timeline = Timeline()
     for piece in index_segments(path, None, ()):
         timeline.add(piece)
-    finish = PostprocessSettings((info.width, info.height), 0.0, False, None, encoder.bits > 8)
+    finish = PostprocessSettings((info.width, info.height), Curve.constant(0), False, None, encoder.bits > 8)
     nothing = repeat(np.zeros((info.height, info.width, 3), np.uint8), timeline.end)
     write_film(out, path, timeline.index, postprocess(nothing, finish, path, timeline.index), encoder=encoder)
     return out
@@ -371,7 +372,9 @@ def begun(file: Path | None) -> dict[str, Row]:
     if not lines or lines[0] != COLUMNS:
         raise click.ClickException(f"{file}: expected a table of this program; give --csv another name")
     rows = {}
-    for name, frames, late, longer, lag, psnr, shift, tags, wrong in (line for line in lines if len(line) == len(COLUMNS)):
+    for name, frames, late, longer, lag, psnr, shift, tags, wrong in (
+        line for line in lines if len(line) == len(COLUMNS)
+    ):
         if name != "name":
             why = wrong.split("; ") if wrong else []
             rows[name] = Row(name, int(frames), float(late), float(longer), lag, psnr, shift, tags, why)

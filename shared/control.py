@@ -13,7 +13,9 @@ from shared.paths import is_incarnation
 from shared.shared_dir import SharedDir
 
 POLL_INTERVAL_S = 2.0  # how often a node looks for requests
-KEEP_S = 24 * 3600.0  # how long a request to a dead node is kept: it may be suspended, and hear the request when it continues
+KEEP_S = (
+    24 * 3600.0
+)  # how long a request to a dead node is kept: it may be suspended, and hear the request when it continues
 
 
 class ControlCommand(IntEnum):

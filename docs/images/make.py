@@ -73,7 +73,12 @@ def main() -> None:
         films = Films(Path(directory))
         style = films.make("style")
         source = films.stitch("style", "source", "--strength", 0)
-        save("control-strength", source, *(films.stitch("style", f"s{part}", "--strength", part) for part in (0.3, 0.6)), style)
+        save(
+            "control-strength",
+            source,
+            *(films.stitch("style", f"s{part}", "--strength", part) for part in (0.3, 0.6)),
+            style,
+        )
         save("control-colors", source, style, films.stitch("style", "colors", "--preserve-colors"))
         mask = soft_ellipse(*style.shape[:2])
         cv2.imwrite(str(films.directory / "mask.png"), mask)

@@ -161,7 +161,10 @@ class StitchCommand(click.Command):
 @click.argument("job", required=False)
 @click.option("--out", help="The film's name, relative to SHARED.  [default: the job's name and a number]")
 @options(
-    [job_option(name, unset="the job's") for name in ("codec", "pixel_format", "preset", "crf", "strength", "mask")]
+    [
+        job_option(name, unset="the job's")
+        for name in ("codec", "pixel_format", "preset", "crf", "strength", "mask", "mask_strength")
+    ]
 )
 @click.option(
     "--preserve-colors/--no-preserve-colors",
@@ -176,7 +179,8 @@ def stitch(
     out: str | None,
     mask: Path | None,
     no_mask: bool,
-    strength: float | None,
+    strength: float | str | None,
+    mask_strength: float | str | None,
     preserve_colors: bool | None,
     **encoding,
 ) -> None:
@@ -188,12 +192,15 @@ def stitch(
     from fav.pipeline.delivery import unpack_images
     from fav.pipeline.film_comment import film_comment, refinished
     from fav.pipeline.film_output import another_film, within
+    from fav.pipeline.over_time import check_curves
     from fav.pipeline.stitching import FilmSegments
     from fav.pipeline.stitching import stitch as write
     from fav.stylize.postprocess import check_mask
     from fav.util.atomic import exclusive
+    from fav.util.curve import Curve
     from fav.util.fingerprint import hash_of
     from fav.util.safe_path import resolve_input
+    from fav.video import probe
 
     if mask and no_mask:
         raise FavError("--mask and --no-mask: expected one of them, got both")
@@ -210,12 +217,18 @@ def stitch(
     video = resolve_input(share.layout.root, artifacts.spec.video)
     if mask:
         check_mask(mask, video, artifacts.spec.source)
-    values = {"strength": strength, "preserve_colors": preserve_colors}
+    curves = {"strength": strength, "mask_strength": mask_strength}
+    curves = {name: value for name, value in curves.items() if value is not None}
+    if any(isinstance(value, str) for value in curves.values()):
+        check_curves(curves, artifacts.spec.source.name or video, probe(video, artifacts.spec.source))
     finish = replace(
         spec.postprocess_settings(share.layout.root),
-        **{name: value for name, value in values.items() if value is not None},
+        **{name: Curve.of(value) for name, value in curves.items()},
+        **({} if preserve_colors is None else {"preserve_colors": preserve_colors}),
         **({"mask": mask} if mask or no_mask else {}),
     )
+    if mask_strength is not None and not finish.mask:
+        raise FavError("--mask-strength: expected a job with a mask, or --mask")
     name = Path(spec.out)
     mask_hash = hash_of(mask) if mask else None if no_mask else spec.mask_hash
     made_by = film_comment(refinished(spec, finish, mask, mask_hash))

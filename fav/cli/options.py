@@ -7,11 +7,13 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from fav.errors import FavError
 from fav.model.backends import BACKENDS
 from fav.model.bundled_styles import style_file
 from fav.pipeline.option import AUTO_CHUNK, KINDS, Option, is_unset
 from fav.pipeline.request import Request
 from fav.pipeline.spec import MAX_SIDE, OPTIONS
+from fav.util.curve import is_curve, parse
 
 FILE = click.Path(path_type=Path)
 DIGITS = 12  # maximum length of whole numbers
@@ -139,6 +141,39 @@ class StyleWeightType(click.ParamType):
             self.fail(f"expected STYLE:WEIGHT, like wave.safetensors:0.3, got {value!r}", param, ctx)
 
 
+class CurveType(click.ParamType):
+    """A number within a range, or a curve: numbers over time."""
+
+    name = "curve"
+
+    def __init__(self, least: float, most: float):
+        self.least, self.most = least, most
+
+    def convert(self, value, param, ctx):
+        if not (isinstance(value, str) and is_curve(value)):
+            return NumberType(self.least, self.most).convert(value, param, ctx)
+        try:
+            return str(parse(value, self.least, self.most))
+        except FavError as error:
+            self.fail(str(error), param, ctx)
+
+
+class StyleCurveType(StyleWeightType):
+    """STYLE:WEIGHT, or STYLE@CURVE."""
+
+    def convert(self, value, param, ctx):
+        style, at, curve = ("", "", "") if isinstance(value, tuple) else value.rpartition("@")
+        # Names of files may contain @: only what has two times after it is a curve.
+        if not (at and is_curve(curve) and re.match(r"[0-9.][^,]*:[^,]*,", curve)):
+            return super().convert(value, param, ctx)
+        try:
+            if not style:
+                raise FavError(f"expected STYLE@CURVE, like wave@0:1,10:0, got {value!r}")
+            return style_file(Path(style)), str(parse(curve))
+        except FavError as error:
+            self.fail(str(error), param, ctx)
+
+
 class RenamedOption(click.Option):
     """An option whose former names still work, but are not shown in help."""
 
@@ -155,7 +190,7 @@ class RenamedOption(click.Option):
             self.opts = shown
 
 
-OWN_TYPES = {"range": RangeType(), "chunk": ChunkType(), "mix": StyleWeightType()}  # options with their own syntax
+OWN_TYPES = {"range": RangeType(), "chunk": ChunkType(), "mix": StyleCurveType()}  # options with their own syntax
 
 
 def job_option(name: str, unset: str | None = None):
@@ -194,6 +229,8 @@ def _type(option: Option) -> click.ParamType:
         return OWN_TYPES[option.name]
     if option.words:
         return click.Choice(option.words)
+    if option.kind == KINDS["curve"] and option.least is not None and option.most is not None:
+        return CurveType(option.least, option.most)
     if option.least is not None:
         return limits(option.name)
     return FILE if option.kind == KINDS["file"] else click.STRING

@@ -117,10 +117,15 @@ def _stylize_pictures(request: Request, out: Path, threads: int | None, device: 
     from fav.model.runner import StyleRunner
     from fav.pipeline.arguments import check_arguments
     from fav.pipeline.device_lock import acquire_device
+    from fav.pipeline.over_time import mix_at_start
     from fav.stylize.images import ImageSettings, plan_outputs, stylize_images
 
     if others := sorted(request.given - OF_PICTURES):
         raise FavError(f"--{others[0].replace('_', '-')}: expected with a video; {request.video} is of pictures")
+    over_time = {"--strength": request.strength, **{f"--mix {style}": weight for style, weight in request.mix}}
+    for flag, value in over_time.items():
+        if isinstance(value, str):
+            raise FavError(f"{flag}: expected a number, as pictures have no time, got {value}")
     source = Path(request.video)
     check_arguments(request.video, request.style)
     pairs = plan_outputs(source, out)
@@ -128,13 +133,13 @@ def _stylize_pictures(request: Request, out: Path, threads: int | None, device: 
         check_new(check_place(out))
     device = acquire_device(device, backend)
     allowed = best_precision(device_of(device)) if request.precision == "auto" else request.precision
-    network = load_mixture(request.style, request.mix, temporal=False)
+    network = load_mixture(request.style, mix_at_start(request.mix), temporal=False)
     runner = StyleRunner(network, threads, device, choose(backend, device), allowed)
     settings = ImageSettings(
         request.width,
         request.scale,
         request.style_scale,
-        request.strength,
+        float(request.strength),
         request.preserve_colors,
         request.occlusion_fill,
     )

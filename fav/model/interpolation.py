@@ -1,5 +1,6 @@
 """Interpolate the weights of several styles."""
 
+import copy
 from collections.abc import Sequence
 from math import fsum
 from pathlib import Path
@@ -12,6 +13,7 @@ from fav.errors import FavError
 from fav.model.checkpoints import load_style
 from fav.model.network import StyleNetwork
 from fav.model.onnx_style import OnnxStyle, holds_onnx, load_onnx
+from fav.util.curve import Curve
 
 
 @overload
@@ -37,19 +39,46 @@ def load_mixture(
     """
     if not mix and not temporal:
         return load_onnx(style) if holds_onnx(style) else load_style(style)
-    network = load_style(style, in_channels=7)
     if not mix:
+        return load_style(style, in_channels=7)
+    return Mixture(style, [path for path, _ in mix]).network([fraction for _, fraction in mix])
+
+
+class Mixture:
+    """Several styles of one architecture, of which weighted means can be made again and again."""
+
+    def __init__(self, style: Path, others: Sequence[Path]):
+        """Load the styles.
+
+        Raises:
+            FavError: As in `load_style`, or the architectures differ.
+        """
+        self._network = load_style(style, in_channels=7)
+        self._states = [self._network.state_dict()]
+        for path in others:
+            other = load_style(path, in_channels=7)
+            if (other.arch, other.tanh_constant) != (self._network.arch, self._network.tanh_constant):
+                raise FavError(
+                    f"--mix {path}: expected the architecture of {style}, {_describe(self._network)}, got {_describe(other)}"
+                )
+            self._states.append(other.state_dict())
+
+    def network(self, fractions: Sequence[float]) -> StyleNetwork:
+        """Make a new network. `fractions` are those of the other styles; the first one has the rest of 1."""
+        shares, states = [1 - fsum(fractions), *fractions], self._states
+        network = copy.deepcopy(self._network)
+        network.load_state_dict({key: _weighted_sum([state[key] for state in states], shares) for key in states[0]})
         return network
-    others = [load_style(path, in_channels=7) for path, _ in mix]
-    for (path, _), other in zip(mix, others):
-        if (other.arch, other.tanh_constant) != (network.arch, network.tanh_constant):
-            raise FavError(
-                f"--mix {path}: expected the architecture of {style}, {_describe(network)}, got {_describe(other)}"
-            )
-    fractions = [1 - fsum(fraction for _, fraction in mix), *(fraction for _, fraction in mix)]
-    states = [one.state_dict() for one in (network, *others)]
-    network.load_state_dict({key: _weighted_sum([state[key] for state in states], fractions) for key in states[0]})
-    return network
+
+
+def fractions_at(mix: Sequence[tuple[Path, Curve]], frame: int = 0, seconds: float = 0.0) -> tuple[float, ...]:
+    """The fractions of further styles at a frame, which is shown `seconds` after the first one.
+
+    Where their weights have a sum above 1, they are divided by it, so that the first style has 0.
+    """
+    weights = [curve.at(frame, seconds) for _, curve in mix]
+    total = fsum(weights)
+    return tuple(weight / total for weight in weights) if total > 1 else tuple(weights)
 
 
 def _weighted_sum(tensors: Sequence[torch.Tensor], fractions: Sequence[float]) -> torch.Tensor:

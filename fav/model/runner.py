@@ -48,11 +48,17 @@ class StyleRunner:
             torch.backends.cudnn.allow_tf32 = False
             torch.backends.cudnn.deterministic = True
         self.precision = precision if best_precision(self.device) == "bfloat16" else "float32"
+        self._backend_name = backend
         self._backend = (
             OnnxBackend(network, self.precision)
             if isinstance(network, OnnxStyle)
             else make(backend, network, self.precision, self.device)
         )
+
+    def change_network(self, network: StyleNetwork) -> None:
+        """Stylize with another network of the same architecture from now on. The runner may change it."""
+        self.network = network.eval()
+        self._backend = make(self._backend_name, network, self.precision, self.device)
 
     @property
     def in_channels(self) -> int:

@@ -13,6 +13,7 @@ from fav.model.interpolation import load_mixture
 from fav.model.onnx_style import load_image_model
 from fav.pipeline.arguments import check_arguments
 from fav.pipeline.film_output import film_encoder, film_size
+from fav.pipeline.over_time import check_times, mix_at_start
 from fav.pipeline.request import Request
 from fav.stylize.postprocess import check_mask
 from fav.stylize.settings import network_size
@@ -49,7 +50,8 @@ def check_request(request: Request, out: Path | None = None) -> VideoInfo:
     for images in (request.video, str(request.mask or ""), *flow_files):
         if is_sequence(images):
             check_same_format(images)
-    load_mixture(request.style, request.mix, temporal=not request.no_temporal)
+    load_mixture(request.style, mix_at_start(request.mix), temporal=not request.no_temporal)
+    check_times(request, source)
     if request.first_frame_style:
         load_image_model(request.first_frame_style)
     if request.init_frame:

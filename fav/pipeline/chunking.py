@@ -16,6 +16,7 @@ from fav.flow.field import FlowField
 from fav.model.interpolation import load_mixture
 from fav.model.runner import StyleRunner
 from fav.pipeline.option import AUTO_CHUNK
+from fav.pipeline.over_time import mixtures
 from fav.pipeline.request import Request
 from fav.pipeline.spec import CHUNK
 from fav.stylize.chain import MIN_CHUNKS
@@ -64,7 +65,7 @@ def with_chunk(request: Request, source: VideoInfo, size: tuple[int, int]) -> tu
         return request, ()
     frames = _frames(request, source)
     length = None if request.no_temporal else chunk_length(frames, size, _longest_shot(request, frames))
-    kept = length is not None and kept_past(request.style, request.mix) > KEPT
+    kept = length is not None and max(kept_past(request.style, mix) for mix in mixtures(request.mix)) > KEPT
     if kept:
         said = f"shots stay whole: the style keeps its past for more than {CROSSFADE} frames, so joints would show"
     elif length is None:

@@ -91,7 +91,8 @@ def refinished(spec: JobSpec, finish: PostprocessSettings, mask: Path | None, ma
     names = {"mask": short_name(mask)} if mask else {}
     return replace(
         spec,
-        strength=finish.strength,
+        strength=finish.strength.typed,
+        mask_strength=finish.mask_strength.typed,
         preserve_colors=finish.preserve_colors,
         mask_hash=mask_hash,
         origin=spec.origin and {**spec.origin, **names},

@@ -11,11 +11,13 @@ from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo, asdict
 
 from fav.errors import FavError, sanitize
+from fav.util import curve
 
 LAST_FRAME = 10**12 - 1  # the largest number that fits into the name of a task
 AUTO_CHUNK = 0  # in a request: `--chunk auto`, which `fav.pipeline.chunking` has not decided yet
 FRAMES, OUTPUT, SCHEDULING = "the frames", "only the output", "only the scheduling"  # what an option changes
 CURE = "update this machine, or make the job again"
+CURVE = "NUMBER|CURVE"  # the placeholder of a number that may change over time
 Frame = Annotated[int, Meta(ge=0, le=LAST_FRAME)]  # a frame number
 
 
@@ -92,6 +94,10 @@ class Option(OptionInfo, frozen=True, kw_only=True):
             return " or ".join(self.choices)
         if self.least is None or self.most is None:
             return self.kind
+        if self.kind == KINDS["curve"]:
+            return (
+                f"a number from {format_number(self.least)} to {format_number(self.most)}, or a curve such as 0:0,5:1"
+            )
         kind = self.kind.replace("a ", "an odd ", 1) if self.odd else self.kind
         return f"{kind} from {format_number(self.least)} to {format_number(self.most)}"
 
@@ -104,6 +110,8 @@ class Option(OptionInfo, frozen=True, kw_only=True):
         """Whether a value of its type is allowed."""
         if value is None:
             return True
+        if self.kind == KINDS["curve"] and isinstance(value, str):
+            return is_valid_curve(value, self.least or 0, 1 if self.most is None else self.most)
         if self.least is not None and self.most is not None and not self.least <= value <= self.most:
             return False
         if self.odd and value % 2 == 0:
@@ -132,7 +140,7 @@ class Option(OptionInfo, frozen=True, kw_only=True):
         if self.name == "chunk" and value == AUTO_CHUNK:
             return f"{self.flag} auto"
         if self.kind == KINDS["styles"]:
-            return " ".join(f"{self.flag} {shlex.quote(f'{style}:{format_number(weight)}')}" for style, weight in value)
+            return " ".join(f"{self.flag} {shlex.quote(typed_style(style, weight))}" for style, weight in value)
         if self.kind == KINDS["range"]:
             start, stop = value
             return f"{self.flag} {start}:{'' if stop is None else stop}"
@@ -144,10 +152,11 @@ def _flag(name: str) -> str:
 
 
 KINDS = {"flag": "true or false", "whole": "a whole number", "number": "a number", "file": "a file", "text": "a text",
-         "range": "two frame numbers", "styles": "styles and their weights"}  # fmt: skip
+         "range": "two frame numbers", "styles": "styles and their weights", "curve": "a number, or a curve"}  # fmt: skip
 _KINDS = {bool: KINDS["flag"], int: KINDS["whole"], float: KINDS["number"], Path: KINDS["file"], str: KINDS["text"],
-          tuple[int, int | None]: KINDS["range"], tuple[tuple[Path, float], ...]: KINDS["styles"],
-          dict[str, str]: "texts by their names", tuple[str, ...]: "a list of texts", tuple[float, ...]: "a list of numbers",
+          tuple[int, int | None]: KINDS["range"], tuple[tuple[Path, float | str], ...]: KINDS["styles"],
+          float | str: KINDS["curve"], dict[str, str]: "texts by their names", tuple[str, ...]: "a list of texts",
+          tuple[float | str, ...]: "a list of numbers and curves",
           tuple[Frame, ...]: f"a list of frame numbers from 0 to {LAST_FRAME}"}  # fmt: skip
 
 
@@ -156,7 +165,7 @@ def option_of(field: FieldInfo) -> Option:
     base, *annotations = get_args(field.type) if get_origin(field.type) is Annotated else (field.type,)
     info = next((each for each in annotations if isinstance(each, OptionInfo)), OptionInfo())
     if get_origin(base) in (Union, UnionType):
-        (base,) = (part for part in get_args(base) if part is not NoneType)
+        base = Union[tuple(part for part in get_args(base) if part is not NoneType)]  # noqa: UP007  # of any number of types
     default_record = f"{field.name}_hash" if base is Path else field.name
     properties = {**asdict(info), "records": (default_record,) if info.records is None else info.records}
     return Option(name=field.name, kind=_KINDS[base], type=field.type, default=field.default, **properties)
@@ -184,3 +193,16 @@ def check_plain(label: str, text: str) -> None:
     """Raise FavError if a text has characters that a terminal does not show. `label` begins the message."""
     if text != sanitize(text, len(text)):
         raise FavError(f"{label}: expected visible characters, got {ascii(text)[:200]}")
+
+
+def is_valid_curve(text: str, least: float, most: float) -> bool:
+    """Whether a text is a curve, in the form in which it is recorded, with values from `least` to `most`."""
+    try:
+        return str(curve.parse(text, least, most)) == text
+    except FavError:
+        return False
+
+
+def typed_style(style: Path | str, weight: float | str) -> str:
+    """A further style with its weight, as it is typed after --mix."""
+    return f"{style}@{weight}" if isinstance(weight, str) else f"{style}:{format_number(weight)}"

@@ -64,6 +64,8 @@ class Request(TypedOptions, frozen=True):
             raise FavError("--invert-reliability: expected with --reliability-from")
         if self.reliability_from and self.reverse:
             raise FavError("--reliability-from: expected without --reverse; it describes flow to the frame before")
+        if not (self.mask or self.mask_strength == 1):
+            raise FavError("--mask-strength: expected with --mask, which it weakens")
         if self.flow_y_up and not (self.flow_from or self.flow_forward_from):
             raise FavError("--flow-y-up: expected with --flow-from or --flow-forward-from")
         if self.width and self.scale:

@@ -25,6 +25,7 @@ from fav.errors import FavError
 from fav.flow import METHODS
 from fav.pipeline.option import (
     CURE,
+    CURVE,
     FRAMES,
     LAST_FRAME,
     OUTPUT,
@@ -34,9 +35,11 @@ from fav.pipeline.option import (
     OptionInfo,
     check_plain,
     format_value,
+    is_valid_curve,
     option_of,
 )
 from fav.stylize.settings import CROSSFADE, PRECISIONS, SEGMENT_LENGTH, PostprocessSettings, StyleSettings, network_size
+from fav.util.curve import Curve
 from fav.util.image_sequence import check_pattern, is_image_output
 from fav.util.safe_path import resolve_input, resolve_inside
 from shared.settings import LEASE_S, MIN_LEASE_S
@@ -221,7 +224,15 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         ),
     ] = 1.0
     strength: Annotated[
-        float, OptionInfo(OUTPUT, "Weight of the stylized frame: 1 is the style alone, 0 is the source.", 0, 1)
+        float | str,
+        OptionInfo(
+            OUTPUT,
+            "Weight of the stylized frame: 1 is the style alone, 0 is the source. It may change over time, as in 0:0,5:1,40:0.3 "
+            "(docs/how-to/over-time.md).",
+            0,
+            1,
+            metavar=CURVE,
+        ),
     ] = 1.0
     preserve_colors: Annotated[
         bool, OptionInfo(OUTPUT, "Keep the colors of the source, with the brightness of the stylized frame.")
@@ -235,6 +246,16 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
             metavar="VIDEO_OR_IMAGE",
         ),
     ] = None
+    mask_strength: Annotated[
+        float | str,
+        OptionInfo(
+            OUTPUT,
+            "How much --mask counts: 1 is the mask as it is, 0 stylizes the whole frame. It may change over time, as --strength.",
+            0,
+            1,
+            metavar=CURVE,
+        ),
+    ] = 1.0
     codec: Annotated[
         str,
         OptionInfo(
@@ -367,10 +388,11 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
         ),
     ] = None
     mix: Annotated[
-        tuple[tuple[Path, float], ...],
+        tuple[tuple[Path, float | str], ...],
         OptionInfo(
             FRAMES,
-            "Mix in another style of the same architecture; may be repeated. STYLE has the rest of the weight.",
+            "Mix in another style of the same architecture; may be repeated. STYLE has the rest of the weight. STYLE@CURVE changes "
+            "the weight over time, as in wave@0:1,10:0.",
             metavar="STYLE:WEIGHT",
             records=("mix_hashes", "mix_weights"),
         ),
@@ -445,7 +467,7 @@ class JobSpec(JobOptions[str], frozen=True):
     loss_network_hash: str | None = None
     mix: tuple[str, ...] = ()  # further styles
     mix_hashes: tuple[str, ...] = ()
-    mix_weights: tuple[float, ...] = ()
+    mix_weights: tuple[float | str, ...] = ()  # a text is a curve
     cuts: tuple[Frame, ...] | None = None  # None: detect them; empty: there are none
     start: Annotated[int, OptionInfo(least=0, most=LAST_FRAME)] = 0
     stop: Annotated[int | None, OptionInfo(least=1, most=LAST_FRAME + 1)] = None
@@ -520,7 +542,9 @@ class JobSpec(JobOptions[str], frozen=True):
             occlusion_erode=self.occlusion_erode,
             occlusion_fill=self.occlusion_fill,
             key=self.video_hash + self.style_hash,
-            mix=tuple((resolve_input(root, style), weight) for style, weight in zip(self.mix, self.mix_weights)),
+            mix=tuple(
+                (resolve_input(root, style), Curve.of(weight)) for style, weight in zip(self.mix, self.mix_weights)
+            ),
             precision=self.precision,
         )
 
@@ -528,10 +552,11 @@ class JobSpec(JobOptions[str], frozen=True):
         """The settings of postprocessing, with the paths of this machine. Errors as for `style_settings`."""
         return PostprocessSettings(
             (self.width, self.height),
-            self.strength,
+            Curve.of(self.strength),
             self.preserve_colors,
             resolve_input(root, self.mask),
             self.encoder.bits > 8,
+            Curve.of(self.mask_strength),
         )
 
     @property
@@ -610,9 +635,17 @@ def check_size(size: tuple[int, int], label: str) -> None:
         )
 
 
-def check_weights(weights: tuple[float, ...]) -> None:
-    """Raise FavError unless the weights of further styles are positive, and less than 1 in total."""
-    if not all(weight > 0 for weight in weights) or not sum(weights) < 1:
+def check_weights(weights: tuple[float | str, ...]) -> None:
+    """Check the weights of further styles.
+
+    Raises:
+        FavError: A number is not positive, their sum is not less than 1, or a text is no curve from 0 to 1.
+    """
+    numbers = [weight for weight in weights if not isinstance(weight, str)]
+    for weight in weights:
+        if isinstance(weight, str) and not is_valid_curve(weight, 0, 1):
+            raise FavError(f"--mix: expected a curve from 0 to 1, such as 0:1,10:0, got {format_value(weight)}")
+    if not all(weight > 0 for weight in numbers) or not sum(numbers) < 1:
         raise FavError(
-            f"--mix: expected weights above 0 with a sum below 1, got {', '.join(f'{weight:g}' for weight in weights)}"
+            f"--mix: expected weights above 0 with a sum below 1, got {', '.join(f'{weight:g}' for weight in numbers)}"
         )

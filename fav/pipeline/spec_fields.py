@@ -10,6 +10,7 @@ from fav.pipeline.option import AUTO_CHUNK
 from fav.pipeline.request import Request
 from fav.pipeline.spec import INPUT_FIELDS, LINKED_INPUTS, VALUE_FIELDS, JobSpec, check_size
 from fav.stylize.settings import SEGMENT_LENGTH, PostprocessSettings, StyleSettings, network_size
+from fav.util.curve import Curve
 from fav.util.fingerprint import hash_of, video_fingerprint
 from fav.video import VideoInfo
 from fav.video.codecs import EncoderSettings, bytes_per_pixel, film_settings, usual_crf
@@ -95,12 +96,20 @@ def settings_from_request(
     common = {field.name for field in fields(StyleSettings)} & set(Request.__struct_fields__) - {"precision"}
     size = options["width"], options["height"]
     settings = StyleSettings(
-        **{name: getattr(request, name) for name in common},
+        **{name: getattr(request, name) for name in common - {"mix"}},
+        mix=tuple((style, Curve.of(weight)) for style, weight in request.mix),
         size=network_size(size, request.style_scale),
         key=options["video_hash"] + options["style_hash"],
         precision=options["precision"],
     )
     sixteen_bit = film_encoder(request, out).bits > 8
-    postprocessing = PostprocessSettings(size, request.strength, request.preserve_colors, request.mask, sixteen_bit)
+    postprocessing = PostprocessSettings(
+        size,
+        Curve.of(request.strength),
+        request.preserve_colors,
+        request.mask,
+        sixteen_bit,
+        Curve.of(request.mask_strength),
+    )
     record = JobSpec(video="", style="", origin=origin_of(request), **{**options, "threads": threads, "out": str(out)})
     return settings, postprocessing, options["start"], options["stop"], options["cuts"], film_comment(record)

@@ -52,9 +52,19 @@ def blend(source: np.ndarray, stylized: np.ndarray, weight: float | np.ndarray) 
     return np.rint(source + step).astype(source.dtype)
 
 
-def style_weight(strength: float, mask: np.ndarray | None = None) -> float | np.ndarray:
-    """The weight for `blend`: the strength, 0 to 1, times the mask (H, W), if there is one. White is 1."""
-    return strength if mask is None else strength * mask / _white(mask)
+def style_weight(strength: float, mask: np.ndarray | None = None, mask_strength: float = 1.0) -> float | np.ndarray:
+    """The weight for `blend`: the strength times the mask.
+
+    Args:
+        strength: 0 to 1.
+        mask: (H, W), white is 1; None: 1 everywhere.
+        mask_strength: 0 to 1; how much the mask counts. With 0 it is 1 everywhere.
+    """
+    if mask is None or mask_strength == 0:
+        return strength
+    if mask_strength == 1:
+        return strength * mask / _white(mask)
+    return strength * (1 - mask_strength * (1 - mask / _white(mask)))
 
 
 def _white(frame: np.ndarray) -> int:

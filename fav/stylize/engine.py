@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from fav import flow as flows
+from fav.errors import FavError
 from fav.flow.field import FlowField
 from fav.flow.files import FlowFiles, estimate_with_files
 from fav.model.backends import choose
-from fav.model.interpolation import load_mixture
+from fav.model.interpolation import Mixture, fractions_at, load_mixture
 from fav.model.onnx_style import load_image_model
 from fav.model.runner import StyleRunner
 from fav.stylize.blend import blend
@@ -66,9 +67,20 @@ class FrameStylizer:
         self.settings = settings
         self.device = device
         self.reader = FrameReader(video, size=settings.size, settings=source)
-        runner = partial(StyleRunner, device=device, backend=choose(backend, device), precision=settings.precision)
+        chosen = choose(backend, device)
+        changes = not all(curve.is_constant for _, curve in settings.mix)
+        if changes and chosen == "compile":
+            raise FavError(
+                "backend compile: expected styles that are the same in all frames, got a --mix over time, for which it would "
+                "compile again at each frame; leave --backend out"
+            )
+        runner = partial(StyleRunner, device=device, backend=chosen, precision=settings.precision)
         # Submission has checked already whether a style without temporal input may make this film.
-        self.runner = runner(load_mixture(settings.style, settings.mix, temporal=False))
+        self._fractions = fractions_at(settings.mix)
+        weighted = tuple(zip((path for path, _ in settings.mix), self._fractions))
+        self.runner = runner(load_mixture(settings.style, weighted, temporal=False))
+        # Of styles whose weights change over time.
+        self._mixture = Mixture(settings.style, [path for path, _ in settings.mix]) if changes else None
         model = settings.first_frame_style
         first_frame_runner = runner(load_image_model(model)) if model else None
         init_frame = resize(read_image(settings.init_frame), settings.size) if settings.init_frame else None
@@ -190,11 +202,22 @@ class FrameStylizer:
 
     def first(self, frame: int, index: FrameIndex, first_of_film: bool) -> np.ndarray:
         """Stylize the first frame of a shot. `first_of_film`: of the film's first frame, `init_frame` is the result."""
+        self._mix_for(frame, index)
         return self.recurrence.first(self.source(frame, index), frame, first_of_film)
 
     def next(self, frame: int, index: FrameIndex, prior: np.ndarray, flow_field: FlowField) -> np.ndarray:
         """Stylize a frame, given the stylized frame `prior` before it."""
+        self._mix_for(frame, index)
         return self.recurrence.next(self.source(frame, index), prior, flow_field, frame)
+
+    def _mix_for(self, frame: int, index: FrameIndex) -> None:
+        """Let the runner have the network of this frame, where it changes over time."""
+        if self._mixture is None:
+            return
+        fractions = fractions_at(self.settings.mix, frame, index.seconds(frame))
+        if fractions != self._fractions:
+            self._fractions = fractions
+            self.runner.change_network(self._mixture.network(fractions))
 
     def close(self) -> None:
         for thread in self._frames, self._flows:

@@ -54,7 +54,12 @@ def postprocess(
         video, size=postprocessing.size, settings=settings, sixteen_bit=postprocessing.sixteen_bit
     ) as reader:
         for number, frame in enumerate(frames, start):
-            weight = style_weight(postprocessing.strength, next(masks) if masks else None)
+            moment = number, index.seconds(number)
+            weight = style_weight(
+                postprocessing.strength.at(*moment),
+                next(masks) if masks else None,
+                postprocessing.mask_strength.at(*moment),
+            )
             source = reader.read(number, index)
             stylized = resize(to_uint16(frame) if postprocessing.sixteen_bit else frame, postprocessing.size)
             yield blend(

@@ -3,6 +3,8 @@
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
+from fav.util.curve import Curve
+
 CROSSFADE = 7  # frames of the crossfade from one chunk of a shot to the next
 SEGMENT_LENGTH = 144  # frames that one task encodes, at most: some 5 s of film, so that the last task is short
 PRECISIONS = ("float32", "bfloat16")
@@ -19,7 +21,7 @@ class StyleSettings:
         size: (width, height) at which the network runs.
         precision: bfloat16 is used only if the processor supports it, otherwise float32.
         key: seed of random fills.
-        mix: further styles and their weights.
+        mix: further styles and their weights over time.
     """
 
     style: Path
@@ -40,7 +42,7 @@ class StyleSettings:
     flow_first: int = 1
     flow_y_up: bool = False
     key: str = ""
-    mix: tuple[tuple[Path, float], ...] = ()
+    mix: tuple[tuple[Path, Curve], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,21 +51,23 @@ class PostprocessSettings:
 
     Attributes:
         size: (width, height) of the film.
-        strength: weight of the stylized frame, 0 to 1.
+        strength: weight of the stylized frame over time, 0 to 1.
         preserve_colors: keep the chroma of the source.
         mask: an image, video or image sequence; the film is stylized where it is white.
         sixteen_bit: return uint16 frames, for a film of more than 8 bits.
+        mask_strength: how much the mask counts over time: 1 is the mask as it is, 0 is as without a mask.
     """
 
     size: tuple[int, int]
-    strength: float
+    strength: Curve
     preserve_colors: bool
     mask: Path | None
     sixteen_bit: bool = False
+    mask_strength: Curve = Curve.constant(1)
 
     @property
     def needs_source(self) -> bool:
-        return self.preserve_colors or self.strength != 1 or self.mask is not None
+        return self.preserve_colors or not self.strength.is_always(1) or self.mask is not None
 
 
 def network_size(size: tuple[int, int], style_scale: float) -> tuple[int, int]:

@@ -101,6 +101,10 @@ class FrameIndex:
         number = int(np.searchsorted(self.pts, pts))
         return number if number < len(self) and self.pts[number] == pts else None
 
+    def seconds(self, number: int) -> float:
+        """When a frame is shown, in seconds after the first one; rounded once, so all machines get the same bits."""
+        return float((int(self.pts[number]) - int(self.pts[0])) * self.time_base)
+
     def end(self, stop: int) -> int:
         """When the frame before `stop` ends: when the next one comes, or by its own duration if that is not known."""
         return int(self.pts[stop]) if stop < len(self) else int(self.pts[stop - 1] + self.duration[stop - 1])

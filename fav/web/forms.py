@@ -13,6 +13,7 @@ from fav.errors import FavError, sanitize
 from fav.pipeline.option import AUTO_CHUNK, FRAMES, KINDS, OUTPUT, Option, is_unset
 from fav.pipeline.request import Request
 from fav.pipeline.spec import OPTIONS, VALUE_FIELDS, JobSpec, form
+from fav.util.curve import is_curve, parse
 from fav.web import places
 from shared.jobs import Job
 
@@ -24,7 +25,9 @@ GROUPS = {
 }
 LABELS = {"crf": "Quality (CRF)", "fps": "Frames a second"}  # where the option's name says too little
 REST = {FRAMES: "How frames are made", OUTPUT: "How the film is written", "": "The job"}
-FLAG, WHOLE, NUMBER, FILE, RANGE, STYLES = (KINDS[k] for k in ("flag", "whole", "number", "file", "range", "styles"))
+FLAG, WHOLE, NUMBER, FILE, RANGE, STYLES, CURVE = (
+    KINDS[kind] for kind in ("flag", "whole", "number", "file", "range", "styles", "curve")
+)
 LONGEST = 1000  # letters of a value
 
 
@@ -103,8 +106,10 @@ def _value(root: Path, option: Option, value: object) -> Any:
             return AUTO_CHUNK
         if option.kind == WHOLE:
             return int(value)
-        if option.kind == NUMBER:
+        if option.kind == NUMBER or option.kind == CURVE and not is_curve(value):
             return float(value)
+        if option.kind == CURVE:
+            return _curve(option.flag, value)
         if option.kind == RANGE:
             start, _, stop = value.partition(":")
             return int(start or 0), int(stop) if stop else None
@@ -113,10 +118,24 @@ def _value(root: Path, option: Option, value: object) -> Any:
     return value
 
 
-def _mixture(root: Path, value: object) -> tuple[tuple[Path, float], ...]:
-    """Styles and their weights, from `[[KEY, WEIGHT], …]`."""
+def _curve(flag: str, text: str) -> str:
     try:
-        pairs = [(key, float(weight)) for key, weight in value] if isinstance(value, list) else None
+        return str(parse(text))
+    except FavError as error:
+        raise FavError(f"{flag}: {error}") from None
+
+
+def _mixture(root: Path, value: object) -> tuple[tuple[Path, float | str], ...]:
+    """Styles and their weights, from `[[KEY, WEIGHT], …]`; a weight may be a curve."""
+    try:
+        pairs = (
+            [
+                (key, _curve("--mix", weight) if isinstance(weight, str) and is_curve(weight) else float(weight))
+                for key, weight in value
+            ]
+            if isinstance(value, list)
+            else None
+        )
     except (TypeError, ValueError):
         pairs = None
     if not pairs or len(pairs) > 8:

@@ -149,7 +149,7 @@ def test_options_of_the_command_line_are_those_of_the_schema():
             assert (
                 option.kind == KINDS["flag"]
                 or option.least is None
-                or param.type.name in ("frames", "integer range", "float range")
+                or param.type.name in ("frames", "integer range", "float range", "curve")
             )
 
 
@@ -221,7 +221,8 @@ def values(option, files: list) -> st.SearchStrategy:
         ends = st.just("") | st.integers(-2, 30) | st.sampled_from([LAST_FRAME, LAST_FRAME + 1, LAST_FRAME + 2])
         return st.tuples(ends, ends).map(lambda pair: f"{pair[0]}:{pair[1]}")
     if option.name == "mix":
-        return numbers(0, 1, False).map(lambda weight: f"{files[0]}:{weight}")
+        curves = st.sampled_from([f"{files[0]}@0:1,10f:0", f"{files[0]}@0:.2,1:.9:hold", f"{files[0]}@0:1"])
+        return numbers(0, 1, False).map(lambda weight: f"{files[0]}:{weight}") | curves
     if option.name == "read_cuts":
         return st.sampled_from(files[1:])
     if option.name == "out":
@@ -232,6 +233,10 @@ def values(option, files: list) -> st.SearchStrategy:
         return st.just(None)
     if option.words:
         return st.sampled_from([*option.words, "none of these"])
+    if option.kind == KINDS["curve"]:
+        return numbers(0, 1, False) | st.sampled_from(
+            ["0:0,1:1", "0:0,24f:.5:ease", "0:1,0:1", "0:2,1:1", "a:b,c:d", "0:1"]
+        )
     if option.least is not None:
         return numbers(option.least, option.most, option.kind == KINDS["whole"])
     return st.sampled_from(files[:1]) if option.kind == KINDS["file"] else st.just("a")
@@ -362,6 +367,7 @@ def test_a_manifest_of_the_oldest_form_reads():
 
 HUGE, MANY = 10**5000, "a number of too many digits"
 AGAIN = "; update this machine, or make the job again"
+CURVE = "expected strength to be a number from 0 to 1, or a curve such as 0:0,5:1"
 LIST = "expected cuts to be a list of frame numbers from 0 to 999999999999, or nothing, got "
 
 
@@ -378,12 +384,14 @@ LIST = "expected cuts to be a list of frame numbers from 0 to 999999999999, or n
         ({"width": "\ud800"}, r"expected width to be a whole number from 1 to 16384, got '\ud800'" + AGAIN),
         ({"width": 320.5}, "expected width to be a whole number from 1 to 16384, got 320.5" + AGAIN),
         ({"crf": -1}, "expected crf to be a whole number from 0 to 63, or nothing, got -1" + AGAIN),
-        ({"strength": None}, "expected strength to be a number from 0 to 1, got None" + AGAIN),
+        ({"strength": None}, f"{CURVE}, got None" + AGAIN),
         ({"out": "f_%d.png"}, "f_%d.png: expected images in a directory of their own, such as dir/f_%d.png"),
         ({"crf": True}, "expected crf to be a whole number from 0 to 63, or nothing, got True" + AGAIN),
         ({"min_filter": 8}, "expected occlusion_erode to be an odd whole number from 1 to 999, got 8" + AGAIN),
-        ({"strength": float("nan")}, "expected strength to be a number from 0 to 1, got nan" + AGAIN),
-        ({"strength": float("inf")}, "expected strength to be a number from 0 to 1, got inf" + AGAIN),
+        ({"strength": float("nan")}, f"{CURVE}, got nan" + AGAIN),
+        ({"strength": float("inf")}, f"{CURVE}, got inf" + AGAIN),
+        ({"strength": "0:0,0:1"}, f"{CURVE}, got '0:0,0:1'" + AGAIN),
+        ({"strength": "0:0,5s:1"}, f"{CURVE}, got '0:0,5s:1'" + AGAIN),
         ({"fps": HUGE}, f"expected fps to be a number from 0.001 to 1000, or nothing, got {MANY}" + AGAIN),
         ({"start": HUGE}, f"expected start to be a whole number from 0 to 999999999999, got {MANY}" + AGAIN),
         (
@@ -392,7 +400,7 @@ LIST = "expected cuts to be a list of frame numbers from 0 to 999999999999, or n
         ),
         ({"cuts": [3, "x"]}, LIST + "[3, 'x']" + AGAIN),
         ({"cuts": [HUGE]}, LIST + MANY + AGAIN),
-        ({"mix_weights": ["nan"]}, "expected mix_weights to be a list of numbers, got ['nan']" + AGAIN),
+        ({"mix_weights": [[]]}, "expected mix_weights to be a list of numbers and curves, got [[]]" + AGAIN),
         ({"mix": None}, "expected mix to be a list of texts, got None" + AGAIN),
         ({"backward": "yes"}, "expected reverse to be true or false, got 'yes'" + AGAIN),
         ({"fill": "plaid"}, "expected occlusion_fill to be vgg-mean or uniform-random, got 'plaid'" + AGAIN),

@@ -288,7 +288,7 @@ def test_mask_and_no_mask_exclude_each_other(plain, tmp_path):
     {"style_scale": 0}, {"style_scale": 5}, {"mask": "/etc/passwd"}, {"mask": "../mask.png"}, {"mask": 3},
     {"mix": None}, {"mix": ["a"]}, {"mix_weights": [0.5]},
     {"mix": ["../a"], "mix_hashes": ["1"], "mix_weights": [0.5]}, {"mix": ["a"], "mix_hashes": ["1"], "mix_weights": [1]},
-    {"mix": ["a"], "mix_hashes": ["1"], "mix_weights": ["nan"]}, {"mix": 7},
+    {"mix": ["a"], "mix_hashes": ["1"], "mix_weights": ["nan"]}, {"mix": 7}, {"strength": "0:0"}, {"mask_strength": "x"},
 ])  # fmt: skip
 def test_record_with_controls_that_make_no_sense_is_refused(change):
     with pytest.raises(FavError):
