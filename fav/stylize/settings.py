@@ -6,6 +6,7 @@ from pathlib import Path
 CROSSFADE = 7  # frames of the crossfade from one chunk of a shot to the next
 SEGMENT_LENGTH = 144  # frames that one task encodes, at most: some 5 s of film, so that the last task is short
 PRECISIONS = ("float32", "bfloat16")
+PROJECTIONS = ("flat", "equirectangular")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class StyleSettings:
     invert_reliability: bool = False
     flow_first: int = 1
     flow_y_up: bool = False
+    projection: str = PROJECTIONS[0]
     key: str = ""
     mix: tuple[tuple[Path, float], ...] = ()
 
