@@ -17,11 +17,12 @@ import numpy as np
 
 from fav.errors import FavError
 from fav.flow.field import FlowField
-from fav.flow.io import decode_flow
+from fav.flow.io import decode_flo, decode_flow, pgm_header
 from fav.pipeline.job_files import SUFFIX
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import (
     FRAME_KINDS,
+    FLOW_KINDS,
     WINDOW_FRAMES,
     decode_task,
     encode_task,
@@ -35,6 +36,7 @@ from fav.pipeline.task_names import (
     survey_task,
     warmup_task,
 )
+    trust_task,
 from fav.stylize.blend import blend, to_uint16
 from fav.stylize.chain import FrameChain
 from fav.stylize.settings import CROSSFADE
@@ -134,7 +136,8 @@ class JobArtifacts:
         )
         self._extent = IndexProgress(0, self.spec.start, False)
         self._counters = {
-            kind: results.ResultCounter(self.job, kind, SUFFIX[kind]) for kind in ("flow", "frame", "measure", "encode")
+            kind: results.ResultCounter(self.job, kind, SUFFIX[kind])
+            for kind in ("flow", "frame", "measure", "encode", "trust")
         }
 
     def published_in_shard(self, kind: str, shard: int) -> set[int]:
@@ -163,8 +166,13 @@ class JobArtifacts:
         return self._extent
 
     def published(self, kind: str) -> int:
-        """The number of published results of a kind (`frame` or `flow`), for the indexed part of the film."""
+        """The number of published results of a kind (`frame_kind` or `flow`), for the indexed part of the film."""
         return self._counters[kind].count(range(self.spec.start, self.index_progress().end))
+    @property
+    def frame_kind(self) -> str:
+        """The kind of the one result that each frame has at the end."""
+        return "trust" if self.spec.is_flow else "frame"
+
 
     def measured(self) -> tuple[int, int | None]:
         """The number of measured evaluation windows, and of all windows (None: the film's end is unknown yet)."""
@@ -250,7 +258,7 @@ class JobArtifacts:
 
     def _count(self, shard: int) -> None:
         """Count the finished positions of all chains in one shard of frames."""
-        frames = self.published_in_shard("frame", shard)
+        frames = self.published_in_shard(self.frame_kind, shard)
         warmups = self.published_in_shard("warmup", shard) if self.spec.chunk else set()
         margin = CROSSFADE if warmups else 0  # warmup frames are outside of their chunk
         around = range(shard * SHARD - margin, (shard + 1) * SHARD + margin)
@@ -328,6 +336,27 @@ class JobArtifacts:
     def verify(self, task: Task) -> None:
         """Read a result of a kind in SUFFIX completely.
 
+    def exported_flow(self, task: Task) -> np.ndarray:
+        """Read the result of a task of FLOW_KINDS, (H, W, 2) float32 pixels."""
+        return self._decoded(task, self._decode_flo, 12 + 8 * self.spec.width * self.spec.height)
+
+    def _decode_flo(self, data: bytes) -> np.ndarray:
+        flow = decode_flo(data)
+        if flow.shape[1::-1] != self._size:
+            raise FavError(f"flow: expected {self._size}, got {flow.shape[1::-1]}")
+        return flow
+
+    def exported_reliability(self, frame: int) -> np.ndarray:
+        """Read the exported reliability of a frame, (H, W) uint8, 255 where the flow is reliable."""
+        header = pgm_header(self._size)
+        return self._decoded(trust_task(frame), self._decode_pgm, len(header) + self.spec.width * self.spec.height)
+
+    def _decode_pgm(self, data: bytes) -> np.ndarray:
+        header = pgm_header(self._size)
+        if not data.startswith(header):
+            raise FavError(f"reliability: expected {header!r} first, got {data[: len(header)]!r}")
+        return np.frombuffer(data, np.uint8, offset=len(header)).reshape(self.spec.height, self.spec.width)
+
         Raises:
             DamagedFileError: it cannot be read, or is not of this kind.
             ResultVanishedError: it is missing.
@@ -367,6 +396,12 @@ class JobArtifacts:
 
         Args:
             task: whose result to read.
+        elif task.kind == "face":
+            self.face(task.number)
+        elif task.kind in FLOW_KINDS:
+            self.exported_flow(task)
+        elif task.kind == "trust":
+            self.exported_reliability(task.number)
             decode: converts the bytes; any exception means that the result is damaged.
             limit: a result of more bytes is damaged. (Index segments and evaluation windows have some 10 KB.)
 

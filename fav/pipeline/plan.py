@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from fav.pipeline.evaluation_tasks import EvaluationTasks
 
 FLOW_MIN_LOOKAHEAD = 2  # frames: closer to the current frame, its own node computes the flow sooner
+    from fav.pipeline.flow_plan import FlowPlan
 
 NUMERIC_CLASS_TASK = Task("class", 0, ".txt")  # the numeric class of a --bit-exact job, published by its first node
 CLASS_LIMIT = 1 << 16  # bytes
@@ -73,10 +74,14 @@ class CachedFrame:
     stylized: StylizedFrame
 
 
-def make_plan(job: Job, node: Node, **options) -> "VideoPlan":
+def make_plan(job: Job, node: Node, **options) -> "VideoPlan | FlowPlan":
     """The plan of a video job on this node. Raises UserError if this node cannot work on it."""
     return VideoPlan(job, node, **options)
 
+    if job.manifest.spec.get("product") == "flow":
+        from fav.pipeline.flow_plan import FlowPlan
+
+        return FlowPlan(job, node, **options)
 
 class VideoPlan:
     """The tasks of one video job, as one node sees them (a `shared.protocols.TaskPlan`).

@@ -497,6 +497,9 @@ class JobSpec(JobOptions[str], frozen=True):
         }
         if unknown := {str(name) for name in record} - set(FIELDS):
             raise FavError(
+    product: Annotated[str, OptionInfo(choices=("film", "flow"))] = (
+        "film"  # flow: of `fav flow --share`, without a style
+    )
                 f"job: expected options that this version knows, got {', '.join(sorted(unknown))[:200]!r}; "
                 f"update this machine"
             )
@@ -513,7 +516,8 @@ class JobSpec(JobOptions[str], frozen=True):
                 f"{len(spec.mix_weights)} and {len(spec.mix_hashes)}; {CURE}"
             )
         check_weights(spec.mix_weights)
-        for path in (*(getattr(spec, name) for name in ("video", *INPUT_FIELDS, "out")), *spec.mix):
+        inputs = [name for name in INPUT_FIELDS if name != "style" or not spec.is_flow]
+        for path in (*(getattr(spec, name) for name in ("video", *inputs, "out")), *spec.mix):
             resolve_inside(Path("/"), path)
         if spec.is_images:
             check_pattern(spec.out, "job: ")
@@ -586,6 +590,11 @@ class JobSpec(JobOptions[str], frozen=True):
 
 class Option(OptionInfo, frozen=True, kw_only=True):
     """An option of a job, or a field of `JobSpec`.
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether the job writes files of optical flow (`fav.pipeline.flow_plan`), and `out` is their directory."""
+        return self.product == "flow"
 
     Attributes:
         name: in Python, such as `occlusion_erode`.

@@ -7,6 +7,7 @@ from fav.stylize.chain import FrameChain
 from shared.paths import Task
 
 FRAME_KINDS = ("frame", "warmup")  # kinds of tasks that stylize a frame
+FLOW_KINDS = ("bwd", "fwd")  # kinds of tasks of a job that writes flow, besides `trust`
 EVALUATION_KINDS = frozenset({"measure", "report"})  # kinds of tasks of an evaluation
 # Kinds that may fail: a frame task computes missing flow itself, and an index task decodes a missing range.
 OPTIONAL_KINDS = EVALUATION_KINDS | {"flow", "survey", "decode"}
@@ -34,6 +35,21 @@ def decode_task(number: int) -> Task:
 
 def flow_task(frame: int) -> Task:
     return Task("flow", frame, ".png")
+
+
+def backward_task(frame: int) -> Task:
+    """The flow from a frame to the one before it, as a .flo file."""
+    return Task("bwd", frame, ".flo")
+
+
+def forward_task(frame: int) -> Task:
+    """The flow from a frame to the one after it, as a .flo file."""
+    return Task("fwd", frame, ".flo")
+
+
+def trust_task(frame: int) -> Task:
+    """The reliability of the backward flow of a frame."""
+    return Task("trust", frame, ".pgm")
 
 
 def frame_task(frame: int) -> Task:
