@@ -24,17 +24,18 @@ from fav.pipeline.task_names import (
     decode_task,
     encode_task,
     evaluation_windows,
+    face_task,
     flow_task,
-    frame_task,
     forward_task,
+    frame_task,
     hash_task,
     index_task,
     measure_task,
     report_task,
     stitch_task,
     survey_task,
-    warmup_task,
     trust_task,
+    warmup_task,
 )
 from fav.util.safe_path import resolve_inside
 from fav.video import decode, probe
@@ -54,8 +55,8 @@ LOG_INTERVAL_S = 10.0
 MAX_READERS = 8  # results that are read at the same time
 WORDS = {"index": "index segment{}", "survey": "survey{} of the video", "decode": "decoded range{} of the video",
          "frame": "frame{}", "warmup": "warmup frame{}", "flow": "flow{}",
-         "encode": "film segment{}", "measure": "evaluation window{}", "report": "evaluation report{}"}  # fmt: skip
          "face": "face{}", "bwd": "backward flow{}", "fwd": "forward flow{}", "trust": "reliability{}",
+         "encode": "film segment{}", "measure": "evaluation window{}", "report": "evaluation report{}"}  # fmt: skip
 
 
 # ---- what is missing
@@ -87,7 +88,6 @@ def missing(artifacts: JobArtifacts, by_names: bool = False) -> list[Task]:
             default=0,
         )
         return _absent(artifacts, map(index_task, range(max(last, pieces) + 1)))
-    warmups = (warmup_task(chain.frame(position)) for chain in timeline.chains for position in range(chain.warmup))
     if spec.is_flow:
         kinds = (
             (trust_task, range(spec.start, end)),
@@ -96,6 +96,7 @@ def missing(artifacts: JobArtifacts, by_names: bool = False) -> list[Task]:
         )
         expected = [map(index_task, range(pieces)), *(map(make, numbers) for make, numbers in kinds)]
         return [task for tasks in expected for task in _absent(artifacts, tasks)]
+    warmups = (warmup_task(chain.frame(position)) for chain in timeline.chains for position in range(chain.warmup))
     expected = [map(index_task, range(pieces)), map(frame_task, range(spec.start, end)), warmups]
     singles = [stitch_task(spec)]
     if spec.evaluate and not any(Task.from_name(name).kind in EVALUATION_KINDS for name in failed(artifacts.job)):
@@ -197,11 +198,11 @@ def _published(artifacts: JobArtifacts) -> Iterator[list[Task]]:
         "flow": flow_task,
         "measure": measure_task,
         "encode": encode_task,
-    }
         "face": face_task,
         "bwd": backward_task,
         "fwd": forward_task,
         "trust": trust_task,
+    }
     layout = artifacts.job.layout
     artifacts.job.share.system.require_directory(layout.results)
     for kind in ("print", "stitch", "report"):
@@ -212,9 +213,9 @@ def _published(artifacts: JobArtifacts) -> Iterator[list[Task]]:
         for shard in results.shards(artifacts.job, kind):
             artifacts.job.share.system.require_directory(layout.shard(kind, shard))
             yield list(map(make, sorted(artifacts.published_in_shard(kind, shard))))
-    singles = [stitch_task(artifacts.spec), *map(report_task, REPORTS if artifacts.spec.evaluate else ())]
     if artifacts.spec.is_flow:
         return
+    singles = [stitch_task(artifacts.spec), *map(report_task, REPORTS if artifacts.spec.evaluate else ())]
     yield [task for task in singles if results.is_done(artifacts.job, task)]
 
 
@@ -399,9 +400,9 @@ def _restore_film(node: Node, artifacts: JobArtifacts, whole: bool) -> list[str]
     retry = f"{command('retry')} {job.share.layout.root} {job.name}"
     if "finished" not in job.flags():
         return []
-    result = job.layout.result(stitch_task(artifacts.spec))
     if artifacts.spec.is_flow:
         return _restore_flow(node, artifacts, film)
+    result = job.layout.result(stitch_task(artifacts.spec))
     if artifacts.spec.is_images:
         there = compare_images(result, film, whole)
         if there.is_whole:
@@ -434,7 +435,6 @@ def _restore_film(node: Node, artifacts: JobArtifacts, whole: bool) -> list[str]
     return [f"{job.name}: {state}; its film was delivered again: {out}"]
 
 
-# ---- messages
 def _restore_flow(node: Node, artifacts: JobArtifacts, directory: Path) -> list[str]:
     """Put removed files of a finished flow job back into its directory; return messages for the user."""
     job = artifacts.job
@@ -447,6 +447,7 @@ def _restore_flow(node: Node, artifacts: JobArtifacts, directory: Path) -> list[
     return [f"{job.name}: its files were delivered again: {out}"]
 
 
+# ---- messages
 def next_step(job: Job) -> str:
     """What the operator must do so that nodes continue an unfinished job."""
     flags, root = job.flags(), job.share.layout.root

@@ -26,7 +26,15 @@ from msgspec.structs import FieldInfo, asdict, fields
 
 from fav.errors import FavError, sanitize
 from fav.flow import METHODS
-from fav.stylize.settings import CROSSFADE, PRECISIONS, SEGMENT_LENGTH, PostprocessSettings, StyleSettings, network_size
+from fav.stylize.settings import (
+    CROSSFADE,
+    PRECISIONS,
+    PROJECTIONS,
+    SEGMENT_LENGTH,
+    PostprocessSettings,
+    StyleSettings,
+    network_size,
+)
 from fav.util.image_sequence import check_pattern, is_image_output
 from fav.util.safe_path import resolve_input, resolve_inside
 from shared.settings import LEASE_S, MIN_LEASE_S
@@ -239,6 +247,15 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
             unset="off",
         ),
     ] = None
+    projection: Annotated[
+        str,
+        OptionInfo(
+            FRAMES,
+            "equirectangular: a 360° video, twice as wide as high. Its frames are stylized as six overlapping faces of a cube, so "
+            "that the film has no seam and straight poles.",
+            choices=PROJECTIONS,
+        ),
+    ] = PROJECTIONS[0]
     style_scale: Annotated[
         float,
         OptionInfo(
@@ -345,7 +362,8 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         from fav.video.settings import SourceSettings
 
         name = (getattr(self, "provenance", None) or {}).get("video")  # the user's path; the job may have a copy
-        return SourceSettings(self.fps, name, self.hdr == "tone-map", self.deinterlace == "auto")
+        sphere = self.projection == "equirectangular"
+        return SourceSettings(self.fps, name, self.hdr == "tone-map", self.deinterlace == "auto", sphere)
 
 
 class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
@@ -479,6 +497,9 @@ class JobSpec(JobOptions[str], frozen=True):
     provenance: dict[str, str] | None = None  # only for people (`fav.pipeline.provenance`)
     origin: dict[str, str] | None = None  # for the film's metadata (`fav.pipeline.film_comment`)
     notes: tuple[str, ...] = ()  # on what the film will not have as the video has it
+    product: Annotated[str, OptionInfo(choices=("film", "flow"))] = (
+        "film"  # flow: of `fav flow --share`, without a style
+    )
 
     def to_json(self) -> dict:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
@@ -497,9 +518,6 @@ class JobSpec(JobOptions[str], frozen=True):
         }
         if unknown := {str(name) for name in record} - set(FIELDS):
             raise FavError(
-    product: Annotated[str, OptionInfo(choices=("film", "flow"))] = (
-        "film"  # flow: of `fav flow --share`, without a style
-    )
                 f"job: expected options that this version knows, got {', '.join(sorted(unknown))[:200]!r}; "
                 f"update this machine"
             )
@@ -548,6 +566,7 @@ class JobSpec(JobOptions[str], frozen=True):
             init_frame=resolve_input(root, self.init_frame),
             occlusion_erode=self.occlusion_erode,
             occlusion_fill=self.occlusion_fill,
+            projection=self.projection,
             key=self.video_hash + self.style_hash,
             mix=tuple((resolve_input(root, style), weight) for style, weight in zip(self.mix, self.mix_weights)),
             precision=self.precision,
@@ -573,13 +592,18 @@ class JobSpec(JobOptions[str], frozen=True):
         )
 
     @property
+    def is_flow(self) -> bool:
+        """Whether the job writes files of optical flow (`fav.pipeline.flow_plan`), and `out` is their directory."""
+        return self.product == "flow"
+
+    @property
     def is_images(self) -> bool:
         """Whether the film is a directory of numbered images."""
         return is_image_output(self.out)
 
     @property
     def network_size(self) -> tuple[int, int]:
-        """(width, height) of the published stylized frames."""
+        """(width, height) of stylized frames, before they are brought to the film's size."""
         return network_size((self.width, self.height), self.style_scale)
 
     def film(self, root: Path) -> Path:
@@ -590,11 +614,6 @@ class JobSpec(JobOptions[str], frozen=True):
 
 class Option(OptionInfo, frozen=True, kw_only=True):
     """An option of a job, or a field of `JobSpec`.
-
-    @property
-    def is_flow(self) -> bool:
-        """Whether the job writes files of optical flow (`fav.pipeline.flow_plan`), and `out` is their directory."""
-        return self.product == "flow"
 
     Attributes:
         name: in Python, such as `occlusion_erode`.

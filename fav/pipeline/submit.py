@@ -47,6 +47,7 @@ from fav.pipeline.spec import (
     format_number,
 )
 from fav.pipeline.task_names import FLOW_AHEAD, REPORTS
+from fav.stylize.cube import check_sphere, stored_size
 from fav.stylize.images import READ_SUFFIXES
 from fav.stylize.postprocess import check_mask
 from fav.stylize.settings import CROSSFADE, SEGMENT_LENGTH, PostprocessSettings, StyleSettings, network_size
@@ -198,6 +199,8 @@ def check(request: Request, out: Path | None = None) -> VideoInfo:
         if is_sequence(images):
             check_no_gaps(images, stop)
     source = probe(request.video, request.source)
+    if request.projection != "flat":
+        check_sphere(*network_size(film_size(source, request.width, request.scale), request.style_scale))
     flow_files = (str(path or "") for path in (files.backward, files.forward, files.reliability))
     for images in (request.video, str(request.mask or ""), *flow_files):
         if is_sequence(images):
@@ -624,7 +627,7 @@ def film_space(share: SharedDir, request: Request, source: VideoInfo, options: d
     encoder = film_encoder(request)
     need = required_space(
         frames + warmups,
-        network_size(size, request.style_scale),
+        stored_size(request.projection, network_size(size, request.style_scale)),
         published_flows,
         inputs=_inputs(share, request),
         film_size=size,

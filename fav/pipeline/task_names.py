@@ -10,9 +10,9 @@ FRAME_KINDS = ("frame", "warmup")  # kinds of tasks that stylize a frame
 FLOW_KINDS = ("bwd", "fwd")  # kinds of tasks of a job that writes flow, besides `trust`
 EVALUATION_KINDS = frozenset({"measure", "report"})  # kinds of tasks of an evaluation
 # Kinds that may fail: a frame task computes missing flow itself, and an index task decodes a missing range.
-OPTIONAL_KINDS = EVALUATION_KINDS | {"flow", "survey", "decode"}
+OPTIONAL_KINDS = EVALUATION_KINDS | {"flow", "survey", "decode", "face"}
 INTERMEDIATE_KINDS = frozenset(
-    {"flow", "encode", "survey", "decode"}
+    {"flow", "encode", "survey", "decode", "face"}
 )  # kinds whose results a finished job does not need
 WINDOW_FRAMES = 50  # frames of an evaluation window, which one task measures; it also reads the second before them
 REPORTS = (".txt", ".csv", ".json", ".png")  # formats of the evaluation
@@ -54,6 +54,11 @@ def trust_task(frame: int) -> Task:
 
 def frame_task(frame: int) -> Task:
     return Task("frame", frame, ".png")
+
+
+def face_task(number: int) -> Task:
+    """The task of a cube face of a 360° video; six times the frame's number, plus that of the face."""
+    return Task("face", number, ".png")
 
 
 def warmup_task(frame: int) -> Task:
