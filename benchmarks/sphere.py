@@ -82,8 +82,8 @@ def by_faces(frames: Sequence[np.ndarray], cube: Cube, runner: StyleRunner) -> l
         if before is None or prior is None:
             prior = recurrence.first(atlas, number)
         else:
-            field = FaceFlows(cube, lambda one, other: estimate(flow, one, other), atlas, before)
-            prior = recurrence.next(atlas, prior, field, number)
+            faces = FaceFlows(cube, lambda one, other: estimate(flow, one, other), atlas, before)
+            prior = recurrence.next(atlas, prior, faces, number)
         before = atlas
         made.append(cube.to_picture(prior))
     return made

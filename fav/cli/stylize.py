@@ -48,6 +48,7 @@ def stylize(
     from fav.model.backends import choose
     from fav.model.devices import device_of
     from fav.pipeline.device_lock import acquire_device
+    from fav.pipeline.projection import projection_notes
     from fav.pipeline.submit import check, film_encoder, settings_from_request, with_chunk_length, with_cuts
     from fav.stylize.engine import FrameStylizer, stylized
     from fav.stylize.images import is_image_source
@@ -68,6 +69,7 @@ def stylize(
     choose(backend, device)
     source = check(request, out)
     request, chunking = with_chunk_length(request, source)
+    chunking += projection_notes(request, source)
     check_film_name(out)
     images = is_image_output(str(out))
     check_new_directory(check_place(out.parent), empty=True) if images else check_new(check_place(out))

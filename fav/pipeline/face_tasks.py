@@ -80,6 +80,11 @@ class FaceTasks:
         )
         return encode_png(image, metadata())
 
+    def is_late(self, task: Task) -> bool:
+        """Whether the frame of a face is done, so that nobody needs the face any more."""
+        chain = self._chain_of(task)
+        return results.is_done(self.artifacts.job, stylize_task(chain, chain.index_of(task.number // FACES)))
+
     def consumed(self) -> set[Task]:
         """The faces that were taken since the last call, which nobody needs any more."""
         used, self._used = self._used, set()

@@ -124,7 +124,8 @@ class VideoPlan:
             acquire_device(device, backend),
             backend,
         )
-        self._publishes_flow = flows.is_published(
+        # Of a 360° video, faces are divided among nodes together with their flow.
+        self._publishes_flow = self.stylizer.cube is None and flows.is_published(
             self.spec.flow, self.spec.no_temporal, self.stylizer.flow_is_given(self.spec.reverse)
         )
         self._stitch, self._encoding = stitch_task(self.spec), EncodeTasks(self.artifacts, self.video)
@@ -309,6 +310,8 @@ class VideoPlan:
             self._refresh()
         elif task.kind == "encode":
             self._encoding.published(task)
+        elif task.kind == "face" and self._faces and self._faces.is_late(task):
+            self.node.share.system.unlink(self.job.layout.result(task))
         elif task.kind == "measure" and self._evaluation:
             self._evaluation.published(task)
         elif task.kind in FRAME_KINDS:

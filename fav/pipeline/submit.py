@@ -32,6 +32,7 @@ from fav.pipeline.disk_space import DiskUsage, required_space
 from fav.pipeline.film_comment import film_comment, origin_of
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.job_naming import FILM_OPTIONS, default_name, find_or_name
+from fav.pipeline.projection import FLAT, check_projection, projection_notes
 from fav.pipeline.provenance import provenance_of
 from fav.pipeline.repair import repair
 from fav.pipeline.request import Request, differences
@@ -47,7 +48,7 @@ from fav.pipeline.spec import (
     format_number,
 )
 from fav.pipeline.task_names import FLOW_AHEAD, REPORTS
-from fav.stylize.cube import check_sphere, stored_size
+from fav.stylize.cube import stored_size
 from fav.stylize.images import READ_SUFFIXES
 from fav.stylize.postprocess import check_mask
 from fav.stylize.settings import CROSSFADE, SEGMENT_LENGTH, PostprocessSettings, StyleSettings, network_size
@@ -133,7 +134,11 @@ def submit(node: Node, request: Request) -> SubmitResult:
                 *crf_notes(options["crf"], options["codec"]),
             )
             notes += options["notes"]
-            notes += (*picture_notes(request), *stroke_notes(request, source, options["width"]))
+            notes += (
+                *picture_notes(request),
+                *stroke_notes(request, source, options["width"]),
+                *projection_notes(request, source),
+            )
         while job is None:
             try:
                 notes += () if request.no_space_check else _check_space(share, request, source, options)
@@ -199,8 +204,9 @@ def check(request: Request, out: Path | None = None) -> VideoInfo:
         if is_sequence(images):
             check_no_gaps(images, stop)
     source = probe(request.video, request.source)
-    if request.projection != "flat":
-        check_sphere(*network_size(film_size(source, request.width, request.scale), request.style_scale))
+    check_projection(
+        request, source, network_size(film_size(source, request.width, request.scale), request.style_scale)
+    )
     flow_files = (str(path or "") for path in (files.backward, files.forward, files.reliability))
     for images in (request.video, str(request.mask or ""), *flow_files):
         if is_sequence(images):
@@ -620,7 +626,8 @@ def film_space(share: SharedDir, request: Request, source: VideoInfo, options: d
     frames, size = max(stop - options["start"], 0), (options["width"], options["height"])
     published_flows = (
         (frames if request.keep_flow else min(frames, FLOW_AHEAD))
-        if flows.is_published(request.flow, request.no_temporal, request.flow_files.is_complete(request.reverse))
+        if request.projection == FLAT
+        and flows.is_published(request.flow, request.no_temporal, request.flow_files.is_complete(request.reverse))
         else 0
     )
     warmups = CROSSFADE * (frames // request.chunk) if request.chunk else 0

@@ -48,15 +48,15 @@ class CubeRecurrence:
         self,
         frame: np.ndarray,
         prior: np.ndarray,
-        flow_field: "FlowField | FaceFlows",
+        flows: "FaceFlows",
         number: int = 0,
         ready: Ready = lambda face: None,
     ) -> np.ndarray:
         """Stylize a frame that has a predecessor in its chain.
 
-        Arguments as for `Recurrence.next`, all are atlases; `ready` as for `first`.
+        Arguments as for `Recurrence.next`; `frame` and `prior` are atlases, `ready` is as for `first`.
         """
-        return self._faces(frame, prior, flow_field, number, ready)
+        return self._faces(frame, prior, flows, number, ready)
 
     def face(
         self,
@@ -99,7 +99,7 @@ class CubeRecurrence:
         self,
         frame: np.ndarray,
         prior: np.ndarray | None,
-        flow: "FlowField | FaceFlows | None",
+        flow: "FaceFlows | None",
         number: int,
         ready: Ready,
     ) -> np.ndarray:
@@ -108,7 +108,7 @@ class CubeRecurrence:
             found = ready(face)
             if found is None:
                 before = None if prior is None else cube.face(prior, face)
-                field = None if flow is None else face_field(cube, flow, face)
+                field = None if flow is None else flow.face(face)
                 found = self.face(frame, face, done, before, field, number)
             done[face] = found
         return cube.join([done[face] for face in range(FACES)])
@@ -144,20 +144,6 @@ class FaceFlows:
                 pair = (np.ascontiguousarray(self._cube.face(each, number)) for each in (self._frame, self._other))
                 self._fields[number] = self._estimate(*pair)
             return self._fields[number]
-
-    def whole(self) -> FlowField:
-        """The flow fields of all faces, as one atlas."""
-        fields = [self.face(number) for number in range(FACES)]
-        return FlowField(
-            self._cube.join([field.flow for field in fields]), self._cube.join([field.reliability for field in fields])
-        )
-
-
-def face_field(cube: Cube, flow: FlowField | FaceFlows, face: int) -> FlowField:
-    """The flow field of one face."""
-    if isinstance(flow, FaceFlows):
-        return flow.face(face)
-    return FlowField(np.ascontiguousarray(cube.face(flow.flow, face)), cube.face(flow.reliability, face))
 
 
 def combine(

@@ -167,7 +167,9 @@ class FrameStylizer:
         `report_progress` is called between the two directions, each of which may take long.
         """
         found = self._flow_between(frame, before, index, report_progress)
-        return found.whole() if isinstance(found, FaceFlows) else found
+        if isinstance(found, FaceFlows):
+            raise ValueError("expected a flat video: the flow of faces is not that of a whole frame")
+        return found
 
     def _flow_between(
         self, frame: int, before: int, index: FrameIndex, report_progress: Callable[[], None] = lambda: None
@@ -292,10 +294,10 @@ class FrameStylizer:
     def next(self, frame: int, index: FrameIndex, prior: np.ndarray, flow_field: FlowField | FaceFlows) -> np.ndarray:
         """Stylize a frame, given the stylized frame `prior` before it."""
         source = self.source(frame, index)
-        if isinstance(self.recurrence, CubeRecurrence):
+        if isinstance(self.recurrence, CubeRecurrence) and isinstance(flow_field, FaceFlows):
             return self.recurrence.next(source, prior, flow_field, frame, self._ready(frame))
-        if not isinstance(flow_field, FlowField):
-            raise ValueError("expected the flow of a whole frame, got that of faces")
+        if not isinstance(self.recurrence, Recurrence) or not isinstance(flow_field, FlowField):
+            raise ValueError("expected the flow of faces for a 360° video, and that of frames for another")
         return self.recurrence.next(source, prior, flow_field, frame)
 
     def close(self) -> None:

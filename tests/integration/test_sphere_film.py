@@ -1,5 +1,6 @@
 """`--projection equirectangular`: a 360° video is stylized by cube faces, alone, as a job and by several nodes."""
 
+import shutil
 import signal
 import subprocess
 import time
@@ -18,12 +19,14 @@ from fav.model.runner import StyleRunner
 from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.job_files import open_share
 from fav.pipeline.plan import make_plan
+from fav.pipeline.request import Request
+from fav.pipeline.submit import submit
 from fav.pipeline.task_names import face_task, frame_task
 from fav.stylize.cube import Cube
 from fav.stylize.cube_recurrence import CubeRecurrence
 from fav.util.images import encode_png
 from fav.video import probe
-from fav.video.spherical import Sphere
+from fav.video.spherical import Sphere, mark
 from shared import results
 from shared.heartbeat import temporary_member
 from tests.helpers.video_jobs import create, film_of, frames_of, same, start_node, work
@@ -97,15 +100,11 @@ def test_a_chain_that_another_node_continues_is_the_same(sphere_clip, style, mad
     assert same(before, frames_of(job)) and same(before, frames_of(made))
 
 
-def test_flow_that_is_published_gives_the_same_film(sphere_clip, style, tmp_path, tiny_spynet):
-    films = []
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        job = create(open_share(tmp_path / name), sphere_clip, style, projection="equirectangular", frames=3,
-                     flow="spynet", flow_weights=tiny_spynet, keep_flow=name == "one")  # fmt: skip
-        assert work(job)
-        films.append(frames_of(job))
-    assert same(*films)
+def test_slow_flow_is_computed_with_its_faces(sphere_clip, style, tmp_path, tiny_spynet):
+    job = create(open_share(tmp_path), sphere_clip, style, projection="equirectangular", frames=3,
+                 flow="spynet", flow_weights=tiny_spynet, keep_flow=True)  # fmt: skip
+    assert work(job) and len(frames_of(job)) == 3
+    assert not JobArtifacts(job).published_in_shard("flow", 0)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +117,19 @@ def test_flow_that_is_published_gives_the_same_film(sphere_clip, style, tmp_path
 def test_what_cannot_be_is_refused(sphere_clip, style, tmp_path, options, told):
     with pytest.raises(FavError, match=told):
         create(open_share(tmp_path), sphere_clip, style, projection="equirectangular", **options)
+
+
+def test_a_video_that_says_what_it_is_is_believed(sphere_clip, style, tmp_path):
+    marked, share = tmp_path / "marked.mp4", open_share(tmp_path)
+    shutil.copy(sphere_clip, marked)
+    mark(marked, Sphere())
+    with temporary_member(share) as node:
+        flat = submit(node, Request(str(marked), style))
+        assert any("--projection equirectangular stylizes it without seams" in note for note in flat.notes)
+    shutil.copy(sphere_clip, marked)
+    mark(marked, Sphere(stereo=1))
+    with pytest.raises(FavError, match="two views in each frame"):
+        create(share, marked, style, projection="equirectangular")
 
 
 def test_a_video_that_is_no_sphere_is_refused(clip, style, tmp_path):
