@@ -35,6 +35,9 @@ class FaceTasks:
 
     def __init__(self, artifacts: JobArtifacts, stylizer: FrameStylizer):
         self.artifacts, self.stylizer = artifacts, stylizer
+        self._current: dict[
+            int, int
+        ] = {}  # the claimed position of each chain, by its first frame, as it was seen last
         self._used: set[Task] = set()  # faces that the current frame has taken
         stylizer.ready_faces = self
 
@@ -46,6 +49,7 @@ class FaceTasks:
             unavailable: names of tasks that are claimed or have failed.
         """
         for chain, current in active:
+            self._current[chain.start] = current
             positions = range(max(current, chain.warmup), min(current + AHEAD, len(chain) - chain.undecided))
             done = self._published(chain, positions)
             for face in range(FACES):
@@ -60,7 +64,7 @@ class FaceTasks:
         """The same face of the next frame, if it can be stylized now."""
         face, chain = task.number % FACES, self._chain_of(task)
         position = chain.index_of(task.number // FACES) + 1
-        if position >= min(chain.done + AHEAD, len(chain) - chain.undecided):
+        if position >= min(self._current.get(chain.start, chain.done) + AHEAD, len(chain) - chain.undecided):
             return None
         done = self._published(chain, range(position, position + 1))
         if chain.frame(position) * FACES + face in done or not self._can_run(chain, position, face, done):

@@ -21,6 +21,7 @@ OVERLAP = (
 )
 COLUMNS, ROWS = 3, 2  # of faces in an atlas
 MULTIPLE = 4  # sides of faces are a multiple of it, because the networks halve their pictures twice
+BLOCK = 256  # rows of a picture whose directions are computed at a time
 MIN_WIDTH = 64  # pixels of a 360° picture
 
 # By face: the directions of its x and y axes, and the one that it looks at. This is also the order in which faces are
@@ -195,23 +196,31 @@ def _face_positions(cube: Cube) -> list[np.ndarray]:
 @lru_cache(maxsize=2)
 def _picture_positions(cube: Cube) -> list[tuple[tuple[slice, slice], np.ndarray, np.ndarray]]:
     """For each face: the box of the picture in which it is seen, positions in the face, and weights; these sum up to 1."""
-    width, height = cube.size
-    longitude, latitude = np.meshgrid(
-        ((np.arange(width) + 0.5) / width - 0.5) * 2 * np.pi, ((np.arange(height) + 0.5) / height - 0.5) * np.pi
-    )
-    directions = np.dstack(
-        [np.cos(latitude) * np.sin(longitude), np.sin(latitude), np.cos(latitude) * np.cos(longitude)]
-    )
-    seen = [_in_face(cube, directions, number) for number in range(FACES)]
-    ramps = [_ramp(cube, distance) for _, distance in seen]
-    total = np.sum(ramps, axis=0)
-    found = []
-    for (positions, _), ramp in zip(seen, ramps):
+    total, found = np.zeros(cube.size[::-1], np.float32), []
+    for number in range(FACES):
+        positions, ramp = _seen_in(cube, number)
         rows, columns = (np.flatnonzero(ramp.any(axis=axis)) for axis in (1, 0))
         box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-        weight = (ramp / total)[box].astype(np.float32)
-        found.append((box, np.ascontiguousarray(positions[box]), weight))
-    return found
+        found.append((box, positions[box].copy(), ramp[box].copy()))
+        total[box] += ramp[box]
+    return [(box, positions, ramp / total[box]) for box, positions, ramp in found]
+
+
+def _seen_in(cube: Cube, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """The position in a face (H, W, 2) of each pixel of the picture, and its `_ramp` (H, W); both float32."""
+    width, height = cube.size
+    longitude = ((np.arange(width) + 0.5) / width - 0.5) * 2 * np.pi
+    latitudes = ((np.arange(height) + 0.5) / height - 0.5) * np.pi
+    positions, ramps = [], []
+    for rows in range(0, height, BLOCK):  # a part at a time, because directions take much memory
+        east, latitude = np.meshgrid(longitude, latitudes[rows : rows + BLOCK])
+        level = np.cos(latitude)
+        place, distance = _in_face(
+            cube, np.dstack([level * np.sin(east), np.sin(latitude), level * np.cos(east)]), number
+        )
+        positions.append(place)
+        ramps.append(_ramp(cube, distance).astype(np.float32))
+    return np.concatenate(positions), np.concatenate(ramps)
 
 
 def _ramp(cube: Cube, distance: np.ndarray) -> np.ndarray:
