@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from rich.progress import Progress
 
 from fav.cli.common import one_line_errors
-from fav.cli.options import FILE, FLOW, FPS, RANGE, job_option, limits, options
+from fav.cli.options import FILE, FLOW, FPS, RANGE, WholeType, job_option, limits, options
 from fav.cli.outputs import check_place
 from fav.errors import FavError
 from fav.flow import METHODS, Flow
@@ -24,8 +25,32 @@ SIZE = [job_option("width"), job_option("scale")]
 @options([*FLOW, *RANGE, *SIZE, *FPS])
 @click.option("--method", type=click.Choice(list(METHODS)), hidden=True, help="As --flow.")
 @click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
+@click.option(
+    "--share",
+    type=FILE,
+    metavar="SHARED",
+    help="Divide the work among all nodes of this shared directory; OUT_DIR lies in it.",
+)
+@click.option(
+    "--nodes",
+    type=WholeType(0, 1000),
+    default=1,
+    show_default=True,
+    help="With --share: nodes to start on this machine; 0 only makes the job.",
+)
+@click.pass_context
 @one_line_errors
-def flow(first: str, second: str, out: Path | None, method: str | None, threads: int | None, **values) -> None:
+def flow(
+    context: click.Context,
+    first: str,
+    second: str,
+    out: Path | None,
+    method: str | None,
+    threads: int | None,
+    share: Path | None,
+    nodes: int,
+    **values,
+) -> None:
     """Write optical flow of images or a clip.
 
     FIRST SECOND OUT: the flow leads from image FIRST to image SECOND. The command writes it to OUT.flo, and a color picture of it
@@ -33,13 +58,23 @@ def flow(first: str, second: str, out: Path | None, method: str | None, threads:
 
     VIDEO OUT_DIR: the new directory OUT_DIR gets files as --flow-from reads them. bwd_000001.flo leads from frame 1 to frame 0,
     fwd_000000.flo from frame 0 to frame 1, and reliable_000001.pgm is white where bwd_000001.flo may be trusted.
+
+    With --share, this is a job: `status`, `cancel`, `retry` and `clean` know it, and `node.py SHARED` on other machines works on
+    it, too. The same line continues it after any interruption. The files have the same bytes, whichever nodes make them.
     """
     from fav import flow as flows
     from fav.evaluation.comparison import use_threads
 
-    use_threads(threads)
     if method:
         values["flow"] = method
+    if share is not None:
+        if out is not None:
+            raise FavError("--share: expected with VIDEO OUT_DIR, not with two images")
+        _as_job(context, share, first, Path(second), nodes, {**values, "threads": threads})
+        return
+    if context.get_parameter_source("nodes") is ParameterSource.COMMANDLINE:
+        raise FavError("--nodes: expected with --share, whose nodes they are")
+    use_threads(threads)
     flows.check(values["flow"], values["flow_weights"])
     make = lambda: flows.make(
         values["flow"], values["flow_weights"], threads=threads, downscale=values["flow_downscale"]
@@ -51,6 +86,40 @@ def flow(first: str, second: str, out: Path | None, method: str | None, threads:
     if given:
         raise FavError(f"--{given[0]}: expected with VIDEO OUT_DIR, not with two images")
     _of_pair(Path(first), Path(second), out, make)
+
+
+def _as_job(context: click.Context, root: Path, video: str, out: Path, nodes: int, values: dict) -> None:
+    """Make the job that writes the flow, or join it, and work on it here until it is done."""
+    from fav.launch.executor import run_job
+    from fav.launch.local_launcher import LocalExecutor
+    from fav.monitor.console import tell
+    from fav.monitor.snapshot import SnapshotReader
+    from fav.monitor.text import failures
+    from fav.pipeline.flow_submit import submit_flow
+    from fav.pipeline.job_files import open_share
+    from shared.notify import notify_on_exit
+
+    typed = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+    given = {name for name in values if context.get_parameter_source(name) in typed}
+    if context.get_parameter_source("method") in typed:
+        given.add("flow")
+    shared = open_share(root)
+    with notify_on_exit(shared) as node:
+        joined = submit_flow(node, video, str(out), frozenset(given), **values)
+    job = joined.job
+    for note in joined.notes:
+        tell(note)
+    if (done := job.flag_text("finished")) is None:
+        tell(f"{'created' if joined.created else 'joined'} job {job.name}")
+        if not nodes:
+            return
+        run_job(job, LocalExecutor(nodes, "auto", "auto", []))
+        done = job.flag_text("finished")
+    if done is None:
+        for line in failures(SnapshotReader(shared, once=True).job(job)):
+            tell(line, err=True)
+        raise FavError(f"{job.name}: not finished; the same line continues it")
+    tell(f"done: {shared.layout.root / done}; --flow-from '{shared.layout.root / done}/bwd_%06d.flo' takes it")
 
 
 def _of_pair(first: Path, second: Path, out: Path, make: Callable[[], Flow]) -> None:

@@ -211,9 +211,9 @@ def stitch(
         check_output_directory(share, out)
     found = resolve_job(share, job)
     artifacts = JobArtifacts(found)
+    check_video(found)
     _expect_frames(share, artifacts)
     spec = another_film(artifacts.spec, share.layout.root, out, **encoding)
-    check_video(found)
     video = resolve_input(share.layout.root, artifacts.spec.video)
     if mask:
         check_mask(mask, video, artifacts.spec.source)

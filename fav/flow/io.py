@@ -80,11 +80,36 @@ def decode_flow(data: bytes, size: tuple[int, int] | None = None) -> tuple[np.nd
     return flow, reliability.astype(np.uint8)
 
 
-def write_flo(path: Path, flow: np.ndarray) -> None:
-    """Write `flow` (H, W, 2) float32 as a Middlebury .flo file."""
+def encode_flo(flow: np.ndarray) -> bytes:
+    """Encode `flow` (H, W, 2) float32 as a Middlebury .flo file."""
     check_flow(flow)
     height, width = flow.shape[:2]
-    Path(path).write_bytes(struct.pack("<fii", FLO_MAGIC, width, height) + np.ascontiguousarray(flow, "<f4").tobytes())
+    return struct.pack("<fii", FLO_MAGIC, width, height) + np.ascontiguousarray(flow, "<f4").tobytes()
+
+
+def decode_flo(data: bytes, label: str = "flow") -> np.ndarray:
+    """Decode a Middlebury .flo file to flow (H, W, 2) float32. Raises FavError, which begins with `label`, if it is damaged."""
+    if len(data) < 12 or struct.unpack_from("<f", data)[0] != FLO_MAGIC:
+        raise FavError(f"{label}: expected a .flo file, which begins with 'PIEH', got {data[:4]!r}")
+    width, height = struct.unpack_from("<ii", data, 4)
+    if width <= 0 or height <= 0 or len(data) != 12 + 8 * width * height:
+        raise FavError(f"{label}: expected {12 + 8 * width * height} bytes for {width}x{height}, got {len(data)}")
+    return np.frombuffer(data, "<f4", offset=12).reshape(height, width, 2).astype(np.float32)
+
+
+def pgm_header(size: tuple[int, int]) -> bytes:
+    """Return the first bytes of a .pgm file of `size` (width, height) with 8 bits; the pixels follow."""
+    return b"P5\n%d %d\n255\n" % size
+
+
+def encode_reliability(reliable: np.ndarray) -> bytes:
+    """Encode reliability (H, W) uint8, 0 or 1, as a .pgm file, in which 255 is reliable."""
+    return pgm_header(reliable.shape[1::-1]) + (255 * reliable).astype(np.uint8).tobytes()
+
+
+def write_flo(path: Path, flow: np.ndarray) -> None:
+    """Write `flow` (H, W, 2) float32 as a Middlebury .flo file."""
+    Path(path).write_bytes(encode_flo(flow))
 
 
 def read_flo(path: Path) -> np.ndarray:
@@ -93,12 +118,7 @@ def read_flo(path: Path) -> np.ndarray:
         data = Path(path).read_bytes()
     except OSError as error:
         raise FavError(f"flow {path}: {error.strerror}") from error
-    if len(data) < 12 or struct.unpack_from("<f", data)[0] != FLO_MAGIC:
-        raise FavError(f"flow {path}: expected a .flo file, which begins with 'PIEH', got {data[:4]!r}")
-    width, height = struct.unpack_from("<ii", data, 4)
-    if width <= 0 or height <= 0 or len(data) != 12 + 8 * width * height:
-        raise FavError(f"flow {path}: expected {12 + 8 * width * height} bytes for {width}x{height}, got {len(data)}")
-    return np.frombuffer(data, "<f4", offset=12).reshape(height, width, 2).astype(np.float32)
+    return decode_flo(data, f"flow {path}")
 
 
 def check_flow(flow: np.ndarray) -> None:

@@ -74,8 +74,9 @@ def tell_what_is_done(job: Job) -> None:
     from fav.monitor.progress import ProgressTracker
 
     with suppress(OSError, UserError):
-        done, total, *_ = ProgressTracker(job).poll(at_once=True)
-        if done:
+        tracker = ProgressTracker(job)
+        done, total, *_ = tracker.poll(at_once=True)
+        if done and not tracker.artifacts.spec.is_flow:
             logger.info(
                 "%s frames are done; a film of them: %s %s %s",
                 count_words(done, total),

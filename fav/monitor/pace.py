@@ -56,7 +56,7 @@ class JobPace:
         timeline, spec = self.artifacts.timeline, self.artifacts.spec
         if not timeline.is_complete:
             return None
-        each_s = encode_seconds(1, (spec.width, spec.height))
+        each_s = 0.0 if spec.is_flow else encode_seconds(1, (spec.width, spec.height))
         segments = [len(frames) for frames in self.artifacts.segments]
         left = sum(segments) * (1 - self.artifacts.encoded()[0] / len(segments))  # frames
         encode_s = each_s * max(min(max(segments), left), left / round(self._seen.active_workers))

@@ -132,6 +132,8 @@ class ProgressTracker:
 
     def closing(self) -> str:
         """The step after the last frame."""
+        if self.artifacts.spec.is_flow:
+            return "delivering"
         if self.artifacts.spec.evaluate and results.is_done(self.artifacts.job, stitch_task(self.artifacts.spec)):
             done, total = self.artifacts.measured()
             return f"measuring, {done} of {total}"
@@ -139,7 +141,7 @@ class ProgressTracker:
         return "stitching" if done == total else f"encoding, segment {count_words(done, total)}"
 
     def _count(self) -> tuple[int, int | None, float | None, float | None]:
-        extent, done = self.artifacts.index_progress(), self.artifacts.published("frame")
+        extent, done = self.artifacts.index_progress(), self.artifacts.published(self.artifacts.frame_kind)
         total = extent.end - self.artifacts.spec.start if extent.is_complete else None
         if self._first is None or done == 0:
             self._first = done

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -17,15 +18,17 @@ import numpy as np
 
 from fav.errors import FavError
 from fav.flow.field import FlowField
-from fav.flow.io import decode_flow
+from fav.flow.io import decode_flo, decode_flow, pgm_header
 from fav.pipeline.job_files import SUFFIX
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import (
+    FLOW_KINDS,
     FRAME_KINDS,
     WINDOW_FRAMES,
     decode_task,
     encode_task,
     evaluation_windows,
+    face_task,
     flow_task,
     frame_task,
     hash_task,
@@ -33,10 +36,12 @@ from fav.pipeline.task_names import (
     measure_task,
     stitch_task,
     survey_task,
+    trust_task,
     warmup_task,
 )
 from fav.stylize.blend import blend, to_uint16
 from fav.stylize.chain import FrameChain
+from fav.stylize.cube import Cube, cube_of
 from fav.stylize.settings import CROSSFADE
 from fav.stylize.timeline import IndexSegment, Timeline
 from fav.util.images import HEAD_END, PNG_END, check_png_ends, decode_png, png_limit
@@ -134,7 +139,8 @@ class JobArtifacts:
         )
         self._extent = IndexProgress(0, self.spec.start, False)
         self._counters = {
-            kind: results.ResultCounter(self.job, kind, SUFFIX[kind]) for kind in ("flow", "frame", "measure", "encode")
+            kind: results.ResultCounter(self.job, kind, SUFFIX[kind])
+            for kind in ("flow", "frame", "measure", "encode", "trust")
         }
 
     def published_in_shard(self, kind: str, shard: int) -> set[int]:
@@ -162,8 +168,13 @@ class JobArtifacts:
             self._extent = IndexProgress(pieces, max(timeline.end, self.spec.start), timeline.is_complete, last.notes)
         return self._extent
 
+    @property
+    def frame_kind(self) -> str:
+        """The kind of the one result that each frame has at the end."""
+        return "trust" if self.spec.is_flow else "frame"
+
     def published(self, kind: str) -> int:
-        """The number of published results of a kind (`frame` or `flow`), for the indexed part of the film."""
+        """The number of published results of a kind (`frame_kind` or `flow`), for the indexed part of the film."""
         return self._counters[kind].count(range(self.spec.start, self.index_progress().end))
 
     def measured(self) -> tuple[int, int | None]:
@@ -250,7 +261,7 @@ class JobArtifacts:
 
     def _count(self, shard: int) -> None:
         """Count the finished positions of all chains in one shard of frames."""
-        frames = self.published_in_shard("frame", shard)
+        frames = self.published_in_shard(self.frame_kind, shard)
         warmups = self.published_in_shard("warmup", shard) if self.spec.chunk else set()
         margin = CROSSFADE if warmups else 0  # warmup frames are outside of their chunk
         around = range(shard * SHARD - margin, (shard + 1) * SHARD + margin)
@@ -273,29 +284,78 @@ class JobArtifacts:
         """
         frame, chain = self.stylized_frame(frame_task(number)), self.timeline.chain_of(number)
         weight = chain.crossfade_weight(number)
-        if not weight:
+        if weight:
+            other = self.stylized_frame(warmup_task(number))
+            frame = blend(to_uint16(frame), to_uint16(other), weight) if sixteen_bit else blend(frame, other, weight)
+        if self._cube is None:
             return frame
-        other = self.stylized_frame(warmup_task(number))
-        return blend(to_uint16(frame), to_uint16(other), weight) if sixteen_bit else blend(frame, other, weight)
+        return self._cube.to_picture(to_uint16(frame) if sixteen_bit else frame)
 
     def stylized_frame(self, task: Task) -> np.ndarray:
         """Read the result of a task of FRAME_KINDS, (H, W, 3) uint8 BGR."""
         return self._decoded(task, self._decode_frame, png_limit(self._size, 1))
 
+    def face(self, number: int) -> np.ndarray:
+        """Read a published cube face of a 360° video, (side, side, 3) uint8 BGR."""
+        return self._decoded(face_task(number), self._decode_face, png_limit(self._face_size, 1))
+
+    def face_of(self, atlas: np.ndarray, face: int) -> np.ndarray:
+        """One face of a published frame of a 360° video."""
+        if self._cube is None:
+            raise ValueError("expected a 360° video")
+        return self._cube.face(atlas, face)
+
+    @property
+    def _face_size(self) -> tuple[int, int]:
+        side = self._cube.side if self._cube else 1
+        return side, side
+
+    def _decode_face(self, data: bytes) -> np.ndarray:
+        return self._eight_bits(decode_png(data, self._face_size))
+
     def _decode_frame(self, data: bytes) -> np.ndarray:
-        frame = decode_png(data, self._size)
+        return self._eight_bits(decode_png(data, self._size))
+
+    @staticmethod
+    def _eight_bits(frame: np.ndarray) -> np.ndarray:
         if frame.dtype != np.uint8:
             raise FavError(f"frame: expected 8 bits per sample, got {frame.dtype}")
         return frame
 
     @property
     def _size(self) -> tuple[int, int]:
-        return self.spec.network_size
+        """(width, height) of published frames; of a 360° video, these are atlases."""
+        return self._cube.atlas_size if self._cube else self.spec.network_size
+
+    @cached_property
+    def _cube(self) -> Cube | None:
+        return cube_of(self.spec.projection, self.spec.network_size)
 
     def flow_field(self, number: int) -> FlowField:
         """Read the published flow and reliability of a frame."""
         size = self._size
         return FlowField(*self._decoded(flow_task(number), lambda data: decode_flow(data, size), png_limit(size, 2)))
+
+    def exported_flow(self, task: Task) -> np.ndarray:
+        """Read the result of a task of FLOW_KINDS, (H, W, 2) float32 pixels."""
+        return self._decoded(task, self._decode_flo, 12 + 8 * self.spec.width * self.spec.height)
+
+    def _decode_flo(self, data: bytes) -> np.ndarray:
+        flow = decode_flo(data)
+        if flow.shape[1::-1] != self._size:
+            raise FavError(f"flow: expected {self._size}, got {flow.shape[1::-1]}")
+        return flow
+
+    def exported_reliability(self, frame: int) -> np.ndarray:
+        """Read the exported reliability of a frame, (H, W) uint8, 255 where the flow is reliable."""
+        header = pgm_header(self._size)
+        return self._decoded(trust_task(frame), self._decode_pgm, len(header) + self.spec.width * self.spec.height)
+
+    def _decode_pgm(self, data: bytes) -> np.ndarray:
+        header = pgm_header(self._size)
+        if not data.startswith(header):
+            raise FavError(f"reliability: expected {header!r} first, got {data[: len(header)]!r}")
+        return np.frombuffer(data, np.uint8, offset=len(header)).reshape(self.spec.height, self.spec.width)
 
     def segment(self, number: int) -> EncodedSegment:
         """Read a published segment of the film. The index must be loaded up to it."""
@@ -336,6 +396,12 @@ class JobArtifacts:
             self.stylized_frame(task)
         elif task.kind == "flow":
             self.flow_field(task.number)
+        elif task.kind == "face":
+            self.face(task.number)
+        elif task.kind in FLOW_KINDS:
+            self.exported_flow(task)
+        elif task.kind == "trust":
+            self.exported_reliability(task.number)
         elif task.kind in ("survey", "decode"):
             self._decoded(task, _as_survey if task.kind == "survey" else self._range, RANGES_LIMIT)
         elif task.kind == "encode":

@@ -14,6 +14,7 @@ from fav.model.onnx_style import load_image_model
 from fav.pipeline.arguments import check_arguments
 from fav.pipeline.film_output import film_encoder, film_size
 from fav.pipeline.over_time import check_times, mix_at_start
+from fav.pipeline.projection import check_projection
 from fav.pipeline.request import Request
 from fav.stylize.postprocess import check_mask
 from fav.stylize.settings import network_size
@@ -46,6 +47,9 @@ def check_request(request: Request, out: Path | None = None) -> VideoInfo:
         if is_sequence(images):
             check_no_gaps(images, stop)
     source = probe(request.video, request.source)
+    check_projection(
+        request, source, network_size(film_size(source, request.width, request.scale), request.style_scale)
+    )
     flow_files = (str(path or "") for path in (files.backward, files.forward, files.reliability))
     for images in (request.video, str(request.mask or ""), *flow_files):
         if is_sequence(images):

@@ -7,9 +7,11 @@ from fav.errors import FavError
 from fav.pipeline.disk_space import DiskUsage, required_space
 from fav.pipeline.film_output import film_encoder
 from fav.pipeline.import_inputs import files_of
+from fav.pipeline.projection import FLAT
 from fav.pipeline.request import Request
 from fav.pipeline.spec import INPUT_FIELDS, LINKED_INPUTS
 from fav.pipeline.task_names import FLOW_AHEAD
+from fav.stylize.cube import stored_size
 from fav.stylize.settings import CROSSFADE, network_size
 from fav.util.text import format_bytes
 from fav.video import VideoInfo
@@ -64,14 +66,15 @@ def film_space(share: SharedDir, request: Request, source: VideoInfo, options: d
     frames, size = max(stop - options["start"], 0), (options["width"], options["height"])
     published_flows = (
         (frames if request.keep_flow else min(frames, FLOW_AHEAD))
-        if flows.is_published(request.flow, request.no_temporal, request.flow_files.is_complete(request.reverse))
+        if request.projection == FLAT
+        and flows.is_published(request.flow, request.no_temporal, request.flow_files.is_complete(request.reverse))
         else 0
     )
     warmups = CROSSFADE * (frames // request.chunk) if request.chunk else 0
     encoder = film_encoder(request)
     need = required_space(
         frames + warmups,
-        network_size(size, request.style_scale),
+        stored_size(request.projection, network_size(size, request.style_scale)),
         published_flows,
         inputs=_inputs(share, request),
         film_size=size,

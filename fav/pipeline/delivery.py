@@ -34,6 +34,8 @@ def deliver(node: Node, job: Job, spec: JobSpec) -> str:
     out = publish(node, job, stitch_task(spec), spec.film(root), "film")
     if not spec.keep_flow:
         remove_results(node.share, job.layout, "flow")
+    if spec.projection != "flat":
+        remove_results(node.share, job.layout, "face")
     return out.relative_to(root).as_posix()
 
 

@@ -32,6 +32,8 @@ def changed_inputs(
     Raises:
         FavError: as for `resolve_input`.
     """
+    if spec.is_flow:
+        only = tuple(name for name in only if name != "style")
     hashes = [(name, getattr(spec, name), getattr(spec, f"{name}_hash")) for name in only]
     if "style" in only:
         hashes += [("style", path, one) for path, one in zip(spec.mix, spec.mix_hashes)]
@@ -52,7 +54,9 @@ def changed_inputs(
 
 
 def check_video(job: Job) -> None:
-    """Raise FavError if the video of a job, which gives the film its times and sound, has changed."""
+    """Raise FavError if the video of a job, which gives the film its times and sound, has changed, or if it makes no film."""
     spec = JobSpec.from_json(job.manifest.spec)
+    if spec.is_flow:
+        raise FavError(f"{job.name}: expected a job that makes a film, got one that writes flow to files")
     if wrong := changed_inputs(job.share.layout.root, spec, only=("video",), sequences=False):
         raise FavError(wrong[0])

@@ -16,6 +16,10 @@ SUFFIX = {
     "warmup": ".png",
     "measure": ".json",
     "encode": ".seg",
+    "face": ".png",
+    "bwd": ".flo",
+    "fwd": ".flo",
+    "trust": ".pgm",
 }  # by kind of task
 FILES = JobFiles(
     endings=(*((kind, suffix[1:]) for kind, suffix in SUFFIX.items()), ("stitch", "(?i:mp4|mkv|mov|webm|tar)")),

@@ -1,6 +1,7 @@
 """The task plan of a video job: which tasks there are, what each needs, and how it runs.
 
     index k   frames and cuts of a segment of the index; needs only the video (`fav.pipeline.index_tasks`)
+    face n    with --projection, a cube face of a frame (`fav.pipeline.face_tasks`)
     flow t    flow and reliability from frame t to the frame before it in its shot
     frame t   the stylized frame t; needs the frame before it, and flow t (published, or computed by the same task)
     warmup t  with --chunk, a stylized frame of a chunk's warmup (`fav.stylize.chain`)
@@ -24,6 +25,7 @@ from fav.pipeline.artifacts import JobArtifacts, publish_hash
 from fav.pipeline.delivery import deliver
 from fav.pipeline.device_lock import acquire_device
 from fav.pipeline.encode_tasks import EncodeTasks
+from fav.pipeline.face_tasks import FaceTasks
 from fav.pipeline.index_tasks import IndexTasks
 from fav.pipeline.inputs import NEEDED, changed_inputs
 from fav.pipeline.repair import missing
@@ -58,6 +60,7 @@ logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from fav.pipeline.evaluation_tasks import EvaluationTasks
+    from fav.pipeline.flow_plan import FlowPlan
 
 FLOW_MIN_LOOKAHEAD = 2  # frames: closer to the current frame, its own node computes the flow sooner
 
@@ -73,8 +76,12 @@ class CachedFrame:
     stylized: StylizedFrame
 
 
-def make_plan(job: Job, node: Node, **options) -> "VideoPlan":
+def make_plan(job: Job, node: Node, **options) -> "VideoPlan | FlowPlan":
     """The plan of a video job on this node. Raises UserError if this node cannot work on it."""
+    if job.manifest.spec.get("product") == "flow":
+        from fav.pipeline.flow_plan import FlowPlan
+
+        return FlowPlan(job, node, **options)
     return VideoPlan(job, node, **options)
 
 
@@ -117,11 +124,14 @@ class VideoPlan:
             acquire_device(device, backend),
             backend,
         )
-        self._publishes_flow = flows.is_published(
+        # Of a 360° video, faces are divided among nodes together with their flow.
+        self._publishes_flow = self.stylizer.cube is None and flows.is_published(
             self.spec.flow, self.spec.no_temporal, self.stylizer.flow_is_given(self.spec.reverse)
         )
         self._stitch, self._encoding = stitch_task(self.spec), EncodeTasks(self.artifacts, self.video)
         self._indexing = IndexTasks(self.artifacts, self.video, self._check_inputs)
+        # With chunks, there is work for many nodes anyway; and a frame of a warmup is not the film's.
+        self._faces = FaceTasks(self.artifacts, self.stylizer) if self.stylizer.cube and not self.spec.chunk else None
         self._last_frame: CachedFrame | None = None  # the last stylized frame, as published
         self._publishing: CachedFrame | None = None  # the frame that is being published
         self._consumed_flow: int | None = None  # the frame whose published flow was used
@@ -203,6 +213,8 @@ class VideoPlan:
             yield self._stitch
         if self._evaluation:
             yield from self._evaluation.candidates(reached, unavailable, failures)
+        if self._faces and not all_stylized:
+            yield from self._faces.candidates(self._active_chains(busy, claims), unavailable)
 
     def _claimed_positions(self, unavailable: set[str]) -> dict[int, int]:
         """By the first frame of a chain, its first position that is claimed or failed."""
@@ -263,6 +275,8 @@ class VideoPlan:
     def next_in_chain(self, task: Task) -> Task | None:
         if task.kind == "index":
             return self._indexing.next_piece(lambda: set(failed(self.job)))
+        if task.kind == "face" and self._faces:
+            return self._faces.next_in_chain(task)
         if task.kind not in FRAME_KINDS:
             return None
         chain = self._chain_of(task)
@@ -274,7 +288,7 @@ class VideoPlan:
     def self_test_task(self, task: Task) -> Task | None:
         if task.kind == "index":
             return index_task(0) if task.number and results.is_done(self.job, index_task(0)) else None
-        if task.kind in ("stitch", "survey", "decode") or task.kind in EVALUATION_KINDS:
+        if task.kind in ("stitch", "survey", "decode", "face") or task.kind in EVALUATION_KINDS:
             return None
         if task.kind == "encode":
             self._refresh()
@@ -296,6 +310,8 @@ class VideoPlan:
             self._refresh()
         elif task.kind == "encode":
             self._encoding.published(task)
+        elif task.kind == "face" and self._faces and self._faces.is_late(task):
+            self.node.share.system.unlink(self.job.layout.result(task))
         elif task.kind == "measure" and self._evaluation:
             self._evaluation.published(task)
         elif task.kind in FRAME_KINDS:
@@ -309,6 +325,9 @@ class VideoPlan:
             if self._consumed_flow == task.number and task.kind == "frame" and not self.spec.keep_flow:
                 self.node.share.system.unlink(self.job.layout.result(flow_task(task.number)))
             self._consumed_flow = None
+            if self._faces and task.kind == "frame":
+                for face in self._faces.consumed():
+                    self.node.share.system.unlink(self.job.layout.result(face))
 
     def invalidate_cache(self) -> None:
         self._last_frame = self._film = None
@@ -374,6 +393,7 @@ class VideoPlan:
             "decode": self._indexing.run_range,
             "flow": self._flow,
             "frame": self._frame,
+            "face": lambda task, report_progress: self._run_face(task),
             "warmup": self._frame,
             "encode": self._encode,
             "stitch": self._run_stitch,
@@ -417,6 +437,11 @@ class VideoPlan:
         )
         self._publishing = CachedFrame(task, stylized)
         return encode_png(stylized.image, self._metadata(stylized.seconds))
+
+    def _run_face(self, task: Task) -> bytes:
+        if self._faces is None:
+            raise ValueError(f"{task}: expected a 360° video without chunks")
+        return self._faces.run(task, self._metadata)
 
     def _stylized_before(self, chain: FrameChain, position: int) -> StylizedFrame | None:
         """The stylized frame before a position of a chain; None if the position does not depend on it."""

@@ -52,6 +52,11 @@ def progress(artifacts: JobArtifacts) -> dict[str, tuple[int, int | None]]:
     """
     extent = artifacts.index_progress()
     total = extent.end - artifacts.spec.start if extent.is_complete else None
+    if artifacts.spec.is_flow:
+        return {
+            "index": (extent.pieces, extent.pieces if extent.is_complete else None),
+            "frame": (artifacts.published("trust"), total),
+        }
     return {
         "index": (extent.pieces, extent.pieces if extent.is_complete else None),
         "flow": (artifacts.published("flow"), total),

@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 from fav.errors import FavError
+from fav.pipeline import flow_delivery
 from fav.pipeline.artifacts import DamagedFileError, IndexProgress, JobArtifacts, numbers
 from fav.pipeline.delivery import abandon, compare_images, evaluation_name, publish_images, publish_under_name
 from fav.pipeline.inputs import NEEDED, changed_inputs
@@ -19,10 +20,13 @@ from fav.pipeline.task_names import (
     INTERMEDIATE_KINDS,
     OPTIONAL_KINDS,
     REPORTS,
+    backward_task,
     decode_task,
     encode_task,
     evaluation_windows,
+    face_task,
     flow_task,
+    forward_task,
     frame_task,
     hash_task,
     index_task,
@@ -30,6 +34,7 @@ from fav.pipeline.task_names import (
     report_task,
     stitch_task,
     survey_task,
+    trust_task,
     warmup_task,
 )
 from fav.util.safe_path import resolve_inside
@@ -50,6 +55,7 @@ LOG_INTERVAL_S = 10.0
 MAX_READERS = 8  # results that are read at the same time
 WORDS = {"index": "index segment{}", "survey": "survey{} of the video", "decode": "decoded range{} of the video",
          "frame": "frame{}", "warmup": "warmup frame{}", "flow": "flow{}",
+         "face": "face{}", "bwd": "backward flow{}", "fwd": "forward flow{}", "trust": "reliability{}",
          "encode": "film segment{}", "measure": "evaluation window{}", "report": "evaluation report{}"}  # fmt: skip
 
 
@@ -82,6 +88,14 @@ def missing(artifacts: JobArtifacts, by_names: bool = False) -> list[Task]:
             default=0,
         )
         return _absent(artifacts, map(index_task, range(max(last, pieces) + 1)))
+    if spec.is_flow:
+        kinds = (
+            (trust_task, range(spec.start, end)),
+            (backward_task, range(spec.start + 1, end)),
+            (forward_task, range(spec.start, end - 1)),
+        )
+        expected = [map(index_task, range(pieces)), *(map(make, numbers) for make, numbers in kinds)]
+        return [task for tasks in expected for task in _absent(artifacts, tasks)]
     warmups = (warmup_task(chain.frame(position)) for chain in timeline.chains for position in range(chain.warmup))
     expected = [map(index_task, range(pieces)), map(frame_task, range(spec.start, end)), warmups]
     singles = [stitch_task(spec)]
@@ -184,6 +198,10 @@ def _published(artifacts: JobArtifacts) -> Iterator[list[Task]]:
         "flow": flow_task,
         "measure": measure_task,
         "encode": encode_task,
+        "face": face_task,
+        "bwd": backward_task,
+        "fwd": forward_task,
+        "trust": trust_task,
     }
     layout = artifacts.job.layout
     artifacts.job.share.system.require_directory(layout.results)
@@ -195,6 +213,8 @@ def _published(artifacts: JobArtifacts) -> Iterator[list[Task]]:
         for shard in results.shards(artifacts.job, kind):
             artifacts.job.share.system.require_directory(layout.shard(kind, shard))
             yield list(map(make, sorted(artifacts.published_in_shard(kind, shard))))
+    if artifacts.spec.is_flow:
+        return
     singles = [stitch_task(artifacts.spec), *map(report_task, REPORTS if artifacts.spec.evaluate else ())]
     yield [task for task in singles if results.is_done(artifacts.job, task)]
 
@@ -380,6 +400,8 @@ def _restore_film(node: Node, artifacts: JobArtifacts, whole: bool) -> list[str]
     retry = f"{command('retry')} {job.share.layout.root} {job.name}"
     if "finished" not in job.flags():
         return []
+    if artifacts.spec.is_flow:
+        return _restore_flow(node, artifacts, film)
     result = job.layout.result(stitch_task(artifacts.spec))
     if artifacts.spec.is_images:
         there = compare_images(result, film, whole)
@@ -411,6 +433,18 @@ def _restore_film(node: Node, artifacts: JobArtifacts, whole: bool) -> list[str]
         job.set_flag(node, "finished", out.relative_to(job.share.layout.root).as_posix())
     state = "all its results read back" if whole else "none of its results is missing or truncated"
     return [f"{job.name}: {state}; its film was delivered again: {out}"]
+
+
+def _restore_flow(node: Node, artifacts: JobArtifacts, directory: Path) -> list[str]:
+    """Put removed files of a finished flow job back into its directory; return messages for the user."""
+    job = artifacts.job
+    if not flow_delivery.missing_files(artifacts, directory):
+        return []
+    out = flow_delivery.deliver(node, artifacts)
+    if out != directory:
+        job.clear_flag("finished")
+        job.set_flag(node, "finished", out.relative_to(job.share.layout.root).as_posix())
+    return [f"{job.name}: its files were delivered again: {out}"]
 
 
 # ---- messages

@@ -68,6 +68,8 @@ class Request(TypedOptions, frozen=True):
             raise FavError("--mask-strength: expected with --mask, which it weakens")
         if self.flow_y_up and not (self.flow_from or self.flow_forward_from):
             raise FavError("--flow-y-up: expected with --flow-from or --flow-forward-from")
+        if self.projection != "flat" and (self.flow_from or self.flow_forward_from):
+            raise FavError("--flow-from: expected without --projection; flow of the faces of a 360° video is computed")
         if self.width and self.scale:
             raise FavError("--width and --scale: expected one of them, got both")
         if self.out is not None:

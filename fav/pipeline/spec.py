@@ -38,7 +38,15 @@ from fav.pipeline.option import (
     is_valid_curve,
     option_of,
 )
-from fav.stylize.settings import CROSSFADE, PRECISIONS, SEGMENT_LENGTH, PostprocessSettings, StyleSettings, network_size
+from fav.stylize.settings import (
+    CROSSFADE,
+    PRECISIONS,
+    PROJECTIONS,
+    SEGMENT_LENGTH,
+    PostprocessSettings,
+    StyleSettings,
+    network_size,
+)
 from fav.util.curve import Curve
 from fav.util.image_sequence import check_pattern, is_image_output
 from fav.util.safe_path import resolve_input, resolve_inside
@@ -217,6 +225,15 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
             unset="off",
         ),
     ] = None
+    projection: Annotated[
+        str,
+        OptionInfo(
+            FRAMES,
+            "equirectangular: a 360° video, twice as wide as high. Its frames are stylized as six overlapping faces of a cube, so "
+            "that the film has no seam and straight poles.",
+            choices=PROJECTIONS,
+        ),
+    ] = PROJECTIONS[0]
     style_scale: Annotated[
         float,
         OptionInfo(
@@ -341,7 +358,8 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         from fav.video.settings import SourceSettings
 
         name = (getattr(self, "provenance", None) or {}).get("video")  # the user's path; the job may have a copy
-        return SourceSettings(self.fps, name, self.hdr == "tone-map", self.deinterlace == "auto")
+        sphere = self.projection == "equirectangular"
+        return SourceSettings(self.fps, name, self.hdr == "tone-map", self.deinterlace == "auto", sphere)
 
 
 class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
@@ -476,6 +494,9 @@ class JobSpec(JobOptions[str], frozen=True):
     provenance: dict[str, str] | None = None  # only for people (`fav.pipeline.provenance`)
     origin: dict[str, str] | None = None  # for the film's metadata (`fav.pipeline.film_comment`)
     notes: tuple[str, ...] = ()  # on what the film will not have as the video has it
+    product: Annotated[str, OptionInfo(choices=("film", "flow"))] = (
+        "film"  # flow: of `fav flow --share`, without a style
+    )
 
     def to_json(self) -> dict:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
@@ -510,7 +531,8 @@ class JobSpec(JobOptions[str], frozen=True):
                 f"{len(spec.mix_weights)} and {len(spec.mix_hashes)}; {CURE}"
             )
         check_weights(spec.mix_weights)
-        for path in (*(getattr(spec, name) for name in ("video", *INPUT_FIELDS, "out")), *spec.mix):
+        inputs = [name for name in INPUT_FIELDS if name != "style" or not spec.is_flow]
+        for path in (*(getattr(spec, name) for name in ("video", *inputs, "out")), *spec.mix):
             resolve_inside(Path("/"), path)
         if spec.is_images:
             check_pattern(spec.out, "job: ")
@@ -541,6 +563,7 @@ class JobSpec(JobOptions[str], frozen=True):
             init_frame=resolve_input(root, self.init_frame),
             occlusion_erode=self.occlusion_erode,
             occlusion_fill=self.occlusion_fill,
+            projection=self.projection,
             key=self.video_hash + self.style_hash,
             mix=tuple(
                 (resolve_input(root, style), Curve.of(weight)) for style, weight in zip(self.mix, self.mix_weights)
@@ -569,13 +592,18 @@ class JobSpec(JobOptions[str], frozen=True):
         )
 
     @property
+    def is_flow(self) -> bool:
+        """Whether the job writes files of optical flow (`fav.pipeline.flow_plan`), and `out` is their directory."""
+        return self.product == "flow"
+
+    @property
     def is_images(self) -> bool:
         """Whether the film is a directory of numbered images."""
         return is_image_output(self.out)
 
     @property
     def network_size(self) -> tuple[int, int]:
-        """(width, height) of the published stylized frames."""
+        """(width, height) of stylized frames, before they are brought to the film's size."""
         return network_size((self.width, self.height), self.style_scale)
 
     def film(self, root: Path) -> Path:

@@ -22,6 +22,7 @@ from fav.pipeline.import_inputs import import_input, import_large
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.job_naming import FILM_OPTIONS, default_name, find_or_name
 from fav.pipeline.option import format_number
+from fav.pipeline.projection import projection_notes
 from fav.pipeline.provenance import provenance_of
 from fav.pipeline.repair import repair
 from fav.pipeline.request import Request, differences
@@ -84,7 +85,11 @@ def submit(node: Node, request: Request) -> SubmitResult:
                 *crf_notes(options["crf"], options["codec"]),
             )
             notes += options["notes"]
-            notes += (*picture_notes(request), *stroke_notes(request, source, options["width"]))
+            notes += (
+                *picture_notes(request),
+                *stroke_notes(request, source, options["width"]),
+                *projection_notes(request, source),
+            )
         while job is None:
             try:
                 notes += () if request.no_space_check else check_space(share, request, source, options)

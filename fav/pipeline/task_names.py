@@ -7,11 +7,12 @@ from fav.stylize.chain import FrameChain
 from shared.paths import Task
 
 FRAME_KINDS = ("frame", "warmup")  # kinds of tasks that stylize a frame
+FLOW_KINDS = ("bwd", "fwd")  # kinds of tasks of a job that writes flow, besides `trust`
 EVALUATION_KINDS = frozenset({"measure", "report"})  # kinds of tasks of an evaluation
 # Kinds that may fail: a frame task computes missing flow itself, and an index task decodes a missing range.
-OPTIONAL_KINDS = EVALUATION_KINDS | {"flow", "survey", "decode"}
+OPTIONAL_KINDS = EVALUATION_KINDS | {"flow", "survey", "decode", "face"}
 INTERMEDIATE_KINDS = frozenset(
-    {"flow", "encode", "survey", "decode"}
+    {"flow", "encode", "survey", "decode", "face"}
 )  # kinds whose results a finished job does not need
 WINDOW_FRAMES = 50  # frames of an evaluation window, which one task measures; it also reads the second before them
 REPORTS = (".txt", ".csv", ".json", ".png")  # formats of the evaluation
@@ -36,8 +37,28 @@ def flow_task(frame: int) -> Task:
     return Task("flow", frame, ".png")
 
 
+def backward_task(frame: int) -> Task:
+    """The flow from a frame to the one before it, as a .flo file."""
+    return Task("bwd", frame, ".flo")
+
+
+def forward_task(frame: int) -> Task:
+    """The flow from a frame to the one after it, as a .flo file."""
+    return Task("fwd", frame, ".flo")
+
+
+def trust_task(frame: int) -> Task:
+    """The reliability of the backward flow of a frame."""
+    return Task("trust", frame, ".pgm")
+
+
 def frame_task(frame: int) -> Task:
     return Task("frame", frame, ".png")
+
+
+def face_task(number: int) -> Task:
+    """The task of a cube face of a 360° video; six times the frame's number, plus that of the face."""
+    return Task("face", number, ".png")
 
 
 def warmup_task(frame: int) -> Task:

@@ -4,12 +4,13 @@ The one-process command and the tasks of a job both use it, so they make the sam
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 
 from fav import flow as flows
 from fav.errors import FavError
-from fav.flow.field import FlowField
+from fav.flow.field import FlowField, estimate
 from fav.flow.files import FlowFiles, estimate_with_files
 from fav.model.backends import choose
 from fav.model.interpolation import Mixture, fractions_at, load_mixture
@@ -25,6 +26,8 @@ from fav.model.onnx_style import load_image_model
 from fav.model.runner import StyleRunner
 from fav.stylize.blend import blend
 from fav.stylize.chain import FrameChain
+from fav.stylize.cube import FACES, cube_of
+from fav.stylize.cube_recurrence import CubeRecurrence, FaceFlows, Ready, cube_recurrence
 from fav.stylize.recurrence import Recurrence
 from fav.stylize.settings import StyleSettings
 from fav.stylize.timeline import Timeline
@@ -35,6 +38,13 @@ from fav.video import AS_IT_IS, FrameIndex, FrameReader, SourceSettings
 PendingFrame = Future[tuple[np.ndarray, float]]  # a stylized frame (H, W, 3) uint8, and the seconds that it took
 
 CORES = torch.get_num_threads()  # read before anything changes it
+
+
+class ReadyFaces(Protocol):
+    """Faces of a 360° video that other nodes have stylized, by frame and face."""
+
+    def has(self, frame: int, face: int) -> bool: ...
+    def get(self, frame: int, face: int) -> np.ndarray | None: ...
 
 
 class FrameStylizer:
@@ -84,7 +94,9 @@ class FrameStylizer:
         model = settings.first_frame_style
         first_frame_runner = runner(load_image_model(model)) if model else None
         init_frame = resize(read_image(settings.init_frame), settings.size) if settings.init_frame else None
-        self.recurrence = Recurrence(self.runner, first_frame_runner, init_frame, settings.occlusion_fill, settings.key)
+        plain = Recurrence(self.runner, first_frame_runner, init_frame, settings.occlusion_fill, settings.key)
+        self.cube = cube_of(settings.projection, settings.size)
+        self.recurrence = plain if self.cube is None else cube_recurrence(plain, self.cube)
         self._flow = flows.make(
             settings.flow, settings.flow_weights, device, self.runner.precision, threads, settings.flow_downscale
         )
@@ -92,6 +104,8 @@ class FrameStylizer:
         self._decode_lock = Lock()  # the reader and the flow method are used by one thread at a time
         self._frames, self._flows = ThreadPoolExecutor(1, "stylize"), ThreadPoolExecutor(1, "prefetch flow")
         self._prefetched: dict[tuple[int, int], Future] = {}  # flow by pair of frames, one at most
+        self.ready_faces: ReadyFaces | None = None  # the faces of a 360° video that other nodes have stylized
+        self._atlases: dict[int, np.ndarray] = {}  # of the last two frames that were read, of a 360° video
         self._last_source: tuple[int, np.ndarray] | None = None  # the last source frame, with its number
 
     @property
@@ -143,15 +157,16 @@ class FrameStylizer:
         flow_field: FlowField | None,
     ) -> tuple[np.ndarray, float]:
         began = time.monotonic()
-        if before is not None and flow_field is None:
-            flow_field = self.flow_field(frame, before, index)
+        flow: FlowField | FaceFlows | None = flow_field
+        if before is not None and flow is None:
+            flow = self._flow_between(frame, before, index)
         self.source(frame, index)
         if after is not None:
             self.prefetch_flow(after, frame, index)
-        if before is None or flow_field is None:
+        if before is None or flow is None:
             image = self.first(frame, index, first_of_film)
         elif prior is not None:
-            image = self.next(frame, index, prior, flow_field)
+            image = self.next(frame, index, prior, flow)
         else:
             raise ValueError(f"frame {frame}: expected the stylized frame {before}, got none")
         return image, time.monotonic() - began
@@ -163,6 +178,14 @@ class FrameStylizer:
 
         `report_progress` is called between the two directions, each of which may take long.
         """
+        found = self._flow_between(frame, before, index, report_progress)
+        if isinstance(found, FaceFlows):
+            raise ValueError("expected a flat video: the flow of faces is not that of a whole frame")
+        return found
+
+    def _flow_between(
+        self, frame: int, before: int, index: FrameIndex, report_progress: Callable[[], None] = lambda: None
+    ) -> FlowField | FaceFlows:
         prefetched = self._prefetched.pop((frame, before), None)
         here, flow_field = (
             prefetched.result() if prefetched else self._estimate_flow(frame, before, index, report_progress)
@@ -180,11 +203,24 @@ class FrameStylizer:
         self._prefetched = {(frame, before): self._flows.submit(self._estimate_flow, frame, before, index)}
 
     def source(self, frame: int, index: FrameIndex) -> np.ndarray:
-        """A source frame (H, W, 3) uint8 BGR at the size of the settings. The caller must not change it."""
+        """A source frame (H, W, 3) uint8 BGR, as it is stylized. The caller must not change it."""
         if self._last_source is None or self._last_source[0] != frame:
             with self._decode_lock:
-                self._last_source = frame, self.reader.read(frame, index)
+                self._last_source = frame, self._read(frame, index)
         return self._last_source[1]
+
+    def _read(self, frame: int, index: FrameIndex) -> np.ndarray:
+        """A source frame as it is stylized: of a 360° video, an atlas of `fav.stylize.cube`."""
+        picture = self.reader.read(frame, index)
+        if self.cube is None:
+            return picture
+        if frame not in self._atlases:
+            self._atlases = {**dict(list(self._atlases.items())[-1:]), frame: self.cube.to_atlas(picture)}
+        return self._atlases[frame]
+
+    def picture(self, stylized: np.ndarray) -> np.ndarray:
+        """A stylized frame as it is in the film, of the size of the settings; of a 360° video, the picture of an atlas."""
+        return stylized if self.cube is None else self.cube.to_picture(stylized)
 
     def flow(self, start: np.ndarray, end: np.ndarray) -> np.ndarray:
         """Flow (H, W, 2) float32 in pixels, from one frame (H, W, 3) to another, as a method of `fav.flow`."""
@@ -193,22 +229,91 @@ class FrameStylizer:
 
     def _estimate_flow(
         self, frame: int, before: int, index: FrameIndex, report_progress: Callable[[], None] = lambda: None
-    ) -> tuple[np.ndarray, FlowField]:
+    ) -> tuple[np.ndarray, FlowField | FaceFlows]:
+        if self.cube is not None:
+            with self._decode_lock:
+                here, there = self._read(frame, index), self._read(before, index)
+            faces = FaceFlows(self.cube, partial(self._estimate_face, report_progress), here, there, self._decode_lock)
+            for face in range(FACES):
+                if self.ready_faces is None or not self.ready_faces.has(frame, face):
+                    faces.face(face)
+            return here, faces
         with self._decode_lock:
-            here, there = self.reader.read(frame, index), self.reader.read(before, index)
+            here, there = self._read(frame, index), self._read(before, index)
             return here, estimate_with_files(
                 self._files, self._flow, (frame, before), (here, there), self.settings.occlusion_erode, report_progress
             )
 
+    def _estimate_face(self, report_progress: Callable[[], None], here: np.ndarray, there: np.ndarray) -> FlowField:
+        return estimate(self._flow, here, there, self.settings.occlusion_erode, report_progress)
+
+    def stylize_face(
+        self,
+        frame: int,
+        before: int | None,
+        face: int,
+        index: FrameIndex,
+        first_of_film: bool,
+        prior: np.ndarray | None,
+        done: Mapping[int, np.ndarray],
+    ) -> np.ndarray:
+        """Stylize one face of a frame of a 360° video.
+
+        Args:
+            frame: number of the frame.
+            before: the one before it in the chain; None if it is the first.
+            face: number of the face.
+            index: of the video.
+            first_of_film: whether it is the first frame of the film.
+            prior: the stylized face of the frame before.
+            done: the faces of this frame that it continues, by number.
+        """
+        return self._frames.submit(self._stylize_face, frame, before, face, index, first_of_film, prior, done).result()
+
+    def _stylize_face(
+        self,
+        frame: int,
+        before: int | None,
+        face: int,
+        index: FrameIndex,
+        first_of_film: bool,
+        prior: np.ndarray | None,
+        done: Mapping[int, np.ndarray],
+    ) -> np.ndarray:
+        if not isinstance(self.recurrence, CubeRecurrence) or self.cube is None:
+            raise ValueError("expected a 360° video")
+        with self._decode_lock:
+            here = self._read(frame, index)
+            there = None if before is None else self._read(before, index)
+            self._mix_for(frame, index)
+            field = None
+            if there is not None:
+                pair = (np.ascontiguousarray(self.cube.face(each, face)) for each in (here, there))
+                field = self._estimate_face(lambda: None, *pair)
+        return self.recurrence.face(here, face, done, prior, field, frame, first_of_film)
+
+    def _ready(self, frame: int) -> Ready:
+        """What finds the faces of a frame that other nodes have stylized."""
+        ready = self.ready_faces
+        return (lambda face: None) if ready is None else (lambda face: ready.get(frame, face))
+
     def first(self, frame: int, index: FrameIndex, first_of_film: bool) -> np.ndarray:
         """Stylize the first frame of a shot. `first_of_film`: of the film's first frame, `init_frame` is the result."""
         self._mix_for(frame, index)
-        return self.recurrence.first(self.source(frame, index), frame, first_of_film)
+        source = self.source(frame, index)
+        if isinstance(self.recurrence, CubeRecurrence):
+            return self.recurrence.first(source, frame, first_of_film, self._ready(frame))
+        return self.recurrence.first(source, frame, first_of_film)
 
-    def next(self, frame: int, index: FrameIndex, prior: np.ndarray, flow_field: FlowField) -> np.ndarray:
+    def next(self, frame: int, index: FrameIndex, prior: np.ndarray, flow_field: FlowField | FaceFlows) -> np.ndarray:
         """Stylize a frame, given the stylized frame `prior` before it."""
         self._mix_for(frame, index)
-        return self.recurrence.next(self.source(frame, index), prior, flow_field, frame)
+        source = self.source(frame, index)
+        if isinstance(self.recurrence, CubeRecurrence) and isinstance(flow_field, FaceFlows):
+            return self.recurrence.next(source, prior, flow_field, frame, self._ready(frame))
+        if not isinstance(self.recurrence, Recurrence) or not isinstance(flow_field, FlowField):
+            raise ValueError("expected the flow of faces for a 360° video, and that of frames for another")
+        return self.recurrence.next(source, prior, flow_field, frame)
 
     def _mix_for(self, frame: int, index: FrameIndex) -> None:
         """Let the runner have the network of this frame, where it changes over time."""
@@ -293,7 +398,7 @@ def stylized(
             weight = chain.crossfade_weight(frame)
             if weight and following is not None:
                 image = blend(image, warmups[following.start][following.index_of(frame)], weight)
-            yield image
+            yield stylizer.picture(image)
 
 
 def _stylized_chain(

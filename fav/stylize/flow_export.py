@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
-
 from fav.errors import FavError
 from fav.flow import Flow
 from fav.flow.consistency import reliability
-from fav.flow.io import quantized, write_flo
+from fav.flow.io import encode_reliability, quantized, write_flo
 from fav.util.images import resize
 from fav.video import AS_IT_IS, SourceSettings, decode
 
@@ -59,7 +57,7 @@ def export_flow(
                 write_flo(out / (BACKWARD % number), backward)
                 write_flo(out / (FORWARD % (number - 1)), forward)
                 trusted = reliability(quantized(backward), quantized(forward), here, min_filter=1)
-                (out / (RELIABLE % number)).write_bytes(cv2.imencode(".pgm", 255 * trusted)[1].tobytes())
+                (out / (RELIABLE % number)).write_bytes(encode_reliability(trusted))
             before, count = here, count + 1
             report_progress()
     if not count:

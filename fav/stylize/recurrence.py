@@ -45,7 +45,7 @@ class Recurrence:
         """
         if first_of_film and self.init_frame is not None:
             return self.init_frame
-        return (self.first_frame_runner or self.runner).stylize(frame, fill=self._fill(number, frame))
+        return (self.first_frame_runner or self.runner).stylize(frame, fill=self.fill_of(number, frame))
 
     def next(self, frame: np.ndarray, prior: np.ndarray, flow_field: FlowField, number: int = 0) -> np.ndarray:
         """Stylize a frame that has a predecessor in its chain.
@@ -58,7 +58,7 @@ class Recurrence:
         """
         # Warped as float32: one more rounding to gray levels per frame would blur the chain.
         warped = warp(prior.astype(np.float32), flow_field.flow)
-        return self.runner.stylize(frame, warped, flow_field.reliability, self._fill(number, frame))
+        return self.runner.stylize(frame, warped, flow_field.reliability, self.fill_of(number, frame))
 
     def film(
         self, frames: Iterable[tuple[np.ndarray, FlowField | None]], number: int = 0, step: int = 1
@@ -79,5 +79,6 @@ class Recurrence:
             yield prior
             number += step
 
-    def _fill(self, number: int, frame: np.ndarray) -> np.ndarray | None:
+    def fill_of(self, number: int, frame: np.ndarray) -> np.ndarray | None:
+        """The fill of unreliable pixels of a frame (H, W, 3), as for `fill_for`."""
         return fill_for(self.fill, self.key, number, frame.shape)

@@ -8,6 +8,7 @@ from fav.util.curve import Curve
 CROSSFADE = 7  # frames of the crossfade from one chunk of a shot to the next
 SEGMENT_LENGTH = 144  # frames that one task encodes, at most: some 5 s of film, so that the last task is short
 PRECISIONS = ("float32", "bfloat16")
+PROJECTIONS = ("flat", "equirectangular")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class StyleSettings:
     invert_reliability: bool = False
     flow_first: int = 1
     flow_y_up: bool = False
+    projection: str = PROJECTIONS[0]
     key: str = ""
     mix: tuple[tuple[Path, Curve], ...] = ()
 

@@ -24,6 +24,7 @@ from fav.video.deinterlacing import deinterlaced
 from fav.video.index import FrameIndex
 from fav.video.settings import AS_IT_IS, SourceSettings
 from fav.video.side_data import side_data
+from fav.video.spherical import Sphere, sphere_of
 from fav.video.truncation import is_truncated
 
 MIN_JUMP_S = 0.1  # smaller timestamp jumps are not reported
@@ -59,6 +60,11 @@ class DecodedFrame:
         self.shift, self._settings, self._neighbors = shift, settings, neighbors
         self.needs_deinterlacing = settings.deinterlace and frame.interlaced_frame
         self._frame, self._accurate, self._fast = frame, accurate, fast
+
+    @property
+    def sphere(self) -> Sphere | None:
+        """The layout of a 360° video; None if the frame is not marked as one."""
+        return sphere_of(self._frame)
 
     @cached_property
     def crc(self) -> int:

@@ -14,6 +14,7 @@ from fav.video.color import ColorInfo
 from fav.video.container import frame_rate, open_video, video_stream
 from fav.video.decoding import decode
 from fav.video.settings import AS_IT_IS, SourceSettings
+from fav.video.spherical import Sphere
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class VideoInfo:
         sound: whether it has sound.
         suffix: of the file name, in lower case.
         notes: what the film will not have as the source has it, according to the first frame.
+        sphere: the layout of a 360° video; None if it is not marked as one.
     """
 
     path: str
@@ -51,6 +53,7 @@ class VideoInfo:
     sound: bool
     suffix: str
     notes: tuple[str, ...] = ()
+    sphere: Sphere | None = None
 
 
 def probe(video: Path | str, settings: SourceSettings = AS_IT_IS) -> VideoInfo:
@@ -76,6 +79,7 @@ def probe(video: Path | str, settings: SourceSettings = AS_IT_IS) -> VideoInfo:
             time_base=decoding.time_base, rate=frame_rate(stream), pixel_aspect=1 / aspect if rotated else aspect,
             colors=first.colors, frames=count or None, seconds=_seconds(decoding.container), sound=bool(decoding.container.streams.audio),
             suffix=Path(video).suffix.lower(), notes=tuple(decoding.conversion_notes),
+            sphere=first.sphere,
         )  # fmt: skip
 
 

@@ -12,12 +12,14 @@ class SourceSettings:
         name: of the video in notes to the user; None: its path.
         tone_map: convert HDR to SDR.
         deinterlace: convert interlaced frames to progressive ones.
+        sphere: it is a 360° video, even if it is not marked as one.
     """
 
     fps: float | None = None
     name: str | None = None
     tone_map: bool = True
     deinterlace: bool = True
+    sphere: bool = False
 
 
 AS_IT_IS = SourceSettings()

@@ -38,6 +38,7 @@ from fav.video.image_output import first_number, image_bytes, image_notes, write
 from fav.video.index import FrameIndex
 from fav.video.probe import VideoInfo, probe
 from fav.video.settings import AS_IT_IS, SourceSettings
+from fav.video.spherical import MARKED, Sphere, mark
 from fav.video.tracks import Tracks
 
 if TYPE_CHECKING:
@@ -420,6 +421,15 @@ def mux_film(
                 film.mux_one(packet)
         for packet in tracks.packets_until(None):
             film.mux_one(packet)
+    if sphere := source.sphere or (Sphere() if settings.sphere else None):
+        if Path(name).suffix.lower() not in MARKED:
+            return [
+                *tracks.notes,
+                *extras.notes,
+                f"a film in {Path(name).suffix} is not marked as a 360° video; .mp4 and .mov are",
+            ]
+        if not trial:
+            mark(out, sphere)
     return tracks.notes + extras.notes
 
 
