@@ -1,0 +1,78 @@
+"""What people type and do by mistake: one clear line, and nothing is made where they did not mean it."""
+
+import os
+
+import av
+import click
+import numpy as np
+import pytest
+from av.stream import Disposition
+
+import coordinator
+import node as node_command
+from fav.cli.tools import main as fav_main
+from fav.errors import FavError
+from fav.video import probe
+from tests.helpers.commands import call, refused
+
+EMPTY = "is a variable of the shell empty?"
+
+
+def _commands(main: click.Group, context: click.Context):
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        if command is not None:
+            yield name, [one for one in command.params if isinstance(one, click.Argument)]
+
+
+def test_empty_name_of_a_directory_is_not_the_current_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FAV_SHARE", raising=False)
+    tried = 0
+    for name, arguments in _commands(fav_main, click.Context(fav_main)):
+        if not arguments or arguments[0].name in ("job", "words", "model", "out", "inputs"):
+            continue
+        answer = call(fav_main, name, *[""] * max(sum(one.required for one in arguments), 1))
+        assert answer.exit_code == 2 and "Traceback" not in answer.output, (name, answer.output)
+        assert EMPTY in answer.output or name == "check-fs", (name, answer.output)
+        tried += 1
+    assert tried > 20
+    assert EMPTY in call(node_command.main, "").output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--mask", "--init-frame", "--read-cuts", "--evaluate", "--flow-from"])
+def test_empty_name_of_an_input_is_refused(share, clip, style, option):
+    answer = call(coordinator.main, "submit", share.layout.root, clip, style, option, "")
+    assert answer.exit_code == 2 and EMPTY in answer.output
+    assert list(share.layout.jobs.iterdir()) == []
+
+
+def test_current_directory_that_was_removed_is_one_line(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    os.rmdir(gone)
+    try:
+        refused(call(coordinator.main, "status", "share"), "the current directory was removed")
+    finally:
+        os.chdir(tmp_path)
+
+
+def test_file_without_a_moving_picture_is_named_as_what_it_is(tmp_path):
+    song, empty = tmp_path / "song.m4a", tmp_path / "empty.mp4"
+    empty.touch()
+    with av.open(song, "w", format="mp4") as container:
+        sound = container.add_stream("aac", rate=48000)
+        cover = container.add_stream("mjpeg", rate=25)
+        cover.width = cover.height = 16
+        cover.pix_fmt, cover.disposition = "yuvj420p", Disposition.attached_pic
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8))))
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        silence.sample_rate = 48000
+        container.mux(sound.encode(silence))
+        container.mux(sound.encode())
+    with pytest.raises(FavError, match="got only a cover image, audio"):
+        probe(song)
+    with pytest.raises(FavError, match="got an empty file"):
+        probe(empty)
