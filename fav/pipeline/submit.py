@@ -31,7 +31,7 @@ from fav.pipeline.delivery import evaluation_name, is_free
 from fav.pipeline.disk_space import DiskUsage, required_space
 from fav.pipeline.film_comment import film_comment, origin_of
 from fav.pipeline.inputs import changed_inputs
-from fav.pipeline.job_naming import FILM_OPTIONS, default_name, find_or_name
+from fav.pipeline.job_naming import FILM_OPTIONS, default_name, find_or_name, same_output_notes
 from fav.pipeline.provenance import provenance_of
 from fav.pipeline.repair import repair
 from fav.pipeline.request import Request, differences
@@ -150,6 +150,8 @@ def submit(node: Node, request: Request) -> SubmitResult:
                 name, job, others = find_or_name(share, request, wanted)
     if created and not request.out and Path(out := job.manifest.spec["out"]).stem != name:
         notes += (f"{Path(out).with_stem(name)} exists already; this film will be {out}",)
+    if created and request.out:
+        notes += same_output_notes(job)
     if not created:
         return _join(node, job, request, wanted)
     return SubmitResult(job, True, (*others, *notes, *import_notes))

@@ -76,3 +76,17 @@ def test_file_without_a_moving_picture_is_named_as_what_it_is(tmp_path):
         probe(song)
     with pytest.raises(FavError, match="got an empty file"):
         probe(empty)
+
+
+def test_second_job_of_the_same_film_is_told_so(share, clip, style):
+    submit = lambda name, *words: call(
+        coordinator.main, "submit", share.layout.root, clip, style, "--name", name, *words
+    )
+    assert "too" not in submit("one", "--out", "films/a.mp4").output
+    assert "job one makes films/a.mp4, too" in submit("two", "--out", "films/a.mp4").output
+    assert "too" not in submit("three", "--out", "films/A.mp4").output
+    assert call(coordinator.main, "cancel", share.layout.root, "one").exit_code == 0
+    assert call(coordinator.main, "cancel", share.layout.root, "two").exit_code == 0
+    assert "too" not in submit("four", "--out", "films/a.mp4").output
+    assert "too" not in submit("five", "--out", "images/f_%04d.png").output
+    assert "job five makes images/f_%04d.png, too" in submit("six", "--out", "images/g_%d.png").output
