@@ -1,5 +1,6 @@
 """What people type and do by mistake: one clear line, and nothing is made where they did not mean it."""
 
+import errno
 import os
 
 import av
@@ -12,7 +13,12 @@ import coordinator
 import node as node_command
 from fav.cli.tools import main as fav_main
 from fav.errors import FavError
+from fav.util.atomic import new_directory
 from fav.video import probe
+from shared.filesystem import FileSystem
+from shared.identity import Identity
+from shared.membership import Node
+from shared.shared_dir import open_share
 from tests.helpers.commands import call, refused
 
 EMPTY = "is a variable of the shell empty?"
@@ -90,3 +96,43 @@ def test_second_job_of_the_same_film_is_told_so(share, clip, style):
     assert "too" not in submit("four", "--out", "films/a.mp4").output
     assert "too" not in submit("five", "--out", "images/f_%04d.png").output
     assert "job five makes images/f_%04d.png, too" in submit("six", "--out", "images/g_%d.png").output
+
+
+class NoModes:
+    """The `os` module of a file system like vfat: all files have the modes of the mount, and there are no hard links."""
+
+    def __getattr__(self, name):
+        return getattr(os, name)
+
+    def stat(self, path, **options):
+        found = os.stat(path, **options)
+        return os.stat_result((found.st_mode | 0o755, *found[1:]), {"st_mtime_ns": found.st_mtime_ns})
+
+    def refuse(self, *path, **options):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    chmod = chown = link = refuse
+
+
+def test_file_system_without_modes_and_links_is_worked_on(tmp_path):
+    tmp_path.chmod(0o700)
+    for _ in range(2):
+        share = open_share(tmp_path, FileSystem(NoModes()))
+        assert not share.hard_links
+        node = Node(share, Identity.here())
+        node.join()
+        draft = node.temp_path()
+        share.system.write_new(draft, b"whole")
+        share.publish_no_replace(draft, tmp_path / "film")
+        with pytest.raises(FileExistsError):
+            share.publish_no_replace(draft, tmp_path / "film")
+        assert (tmp_path / "film").read_bytes() == b"whole"
+        node.leave()
+        (tmp_path / "film").unlink()
+
+
+def test_images_are_delivered_where_modes_cannot_be_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fchmod", NoModes().refuse)
+    with new_directory(tmp_path / "images") as directory:
+        (directory / "0.png").write_bytes(b"painted")
+    assert (tmp_path / "images" / "0.png").read_bytes() == b"painted"
