@@ -17,6 +17,7 @@ from fav.util.atomic import new_directory
 from fav.video import probe
 from shared.filesystem import FileSystem
 from shared.identity import Identity
+from shared.jobs import find_job
 from shared.membership import Node
 from shared.shared_dir import open_share
 from tests.helpers.commands import call, refused
@@ -136,3 +137,13 @@ def test_images_are_delivered_where_modes_cannot_be_set(tmp_path, monkeypatch):
     with new_directory(tmp_path / "images") as directory:
         (directory / "0.png").write_bytes(b"painted")
     assert (tmp_path / "images" / "0.png").read_bytes() == b"painted"
+
+
+def test_names_that_differ_in_case_alone_are_two_jobs_or_refused(share, clip, style):
+    """Where the file system does not distinguish them, the other job's manifest is not called misplaced."""
+    assert call(coordinator.main, "submit", share.layout.root, clip, style, "--name", "Film").exit_code == 0
+    assert find_job(share, "film") is None
+    share.layout.name("film").mkdir()
+    os.link(share.layout.named_manifest("Film"), share.layout.named_manifest("film"))  # what such a file system shows
+    wanted = call(coordinator.main, "submit", share.layout.root, clip, style, "--name", "film")
+    refused(wanted, "does not distinguish upper and lower case", "another --name")
