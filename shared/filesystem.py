@@ -31,6 +31,7 @@ RETRYABLE_ERRNOS = {
 }  # the last two: from FUSE and SMB when their server does not answer
 READ_ONLY_ERRNOS = {errno.EROFS}  # mounted read-only while nodes work
 TRANSIENT_ERRNOS = NO_SPACE_ERRNOS | RETRYABLE_ERRNOS | READ_ONLY_ERRNOS
+NO_MODES = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}  # vfat, some FUSE
 NO_LINKS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -355,15 +356,23 @@ class FileSystem:
             self.os.close(fd)
 
     def _set_owner_mode(self, fd: int, mode: int) -> None:
-        """Set mode and group of a file or directory that this process has just made, as far as this user may."""
+        """Set mode and group of a file or directory that this process has just made, as far as this user may.
+
+        A file system without modes (vfat, exFAT, SMB) gives every file those of its mount, and refuses others.
+        """
         info = self.os.stat(fd)
-        if self.group is not None and info.st_gid != self.group:
-            try:
+        try:
+            if self.group is not None and info.st_gid != self.group:
                 self.os.chown(fd, -1, self.group)
-            except PermissionError:
-                pass  # not a member of it
-        if stat.S_IMODE(info.st_mode) & 0o777 != mode & 0o777:  # the umask may have removed permissions of the group
-            self.os.chmod(fd, mode)
+        except OSError as error:
+            if error.errno not in NO_MODES:  # also where this user is not a member of the group
+                raise
+        try:
+            if stat.S_IMODE(info.st_mode) & 0o777 != mode & 0o777:  # the umask may have removed those of the group
+                self.os.chmod(fd, mode)
+        except OSError as error:
+            if error.errno not in NO_MODES:
+                raise
 
     def remove(self, path: Path, is_ours: Callable[[Path, bool], bool]) -> Removal:
         """Remove a file, or a directory with its content, as far as it is ours. Follows no link.

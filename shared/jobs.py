@@ -172,6 +172,13 @@ def find_job(share: SharedDir, name: str) -> Job | None:
         raise JobQueueError(
             f"{path.parent}: expected a directory with a job's manifest, got no directory; move it away"
         ) from None
+    if manifest.name.casefold() == name.casefold() != name and share.system.same_file(
+        path, share.layout.named_manifest(manifest.name)
+    ):
+        raise JobQueueError(
+            f"job {name}: the file system of {share.layout.root} does not distinguish upper and lower case, and job "
+            f"{manifest.name} has this name; use the exact name for that job, or another --name for a new one"
+        )
     if manifest.name != name or not manifest.id.startswith(f"{name}."):  # a copy: cleaning it would remove another job
         raise JobQueueError(
             f"{path}: expected the manifest of job {name}, got that of {manifest.name} ({manifest.id}); move it away"

@@ -69,6 +69,9 @@ def one_line_errors(function):
             tell(f"error: {missing_dependency_message(error)}", err=True)
             sys.exit(EXIT_USAGE)
         except OSError as error:
+            if error.errno == errno.ENOENT and not _current_directory_exists():
+                tell("error: the current directory was removed; change to another one, and try again", err=True)
+                sys.exit(EXIT_USAGE)
             if error.errno not in SURROUNDINGS:
                 raise
             cure = SURROUNDINGS[error.errno].format(clean=command("clean"))
@@ -89,6 +92,14 @@ def fail_with(complaints: Sequence[str]) -> None:
         tell(f"error: {complaint}", err=True)
     if complaints:
         sys.exit(EXIT_USAGE)
+
+
+def _current_directory_exists() -> bool:
+    try:
+        os.getcwd()
+        return True
+    except FileNotFoundError:
+        return False
 
 
 def _text(path: object) -> str:

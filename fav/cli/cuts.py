@@ -6,7 +6,7 @@ import click
 from rich.progress import Progress
 
 from fav.cli.common import one_line_errors
-from fav.cli.options import FILE, FPS, RANGE, job_option, options
+from fav.cli.options import FILE, FPS, RANGE, SOURCE, job_option, options
 from fav.cli.outputs import check_place
 from fav.errors import FavError
 from fav.pipeline.request import check_range
@@ -14,7 +14,7 @@ from fav.util.atomic import check_new, new_file
 
 
 @click.command()
-@click.argument("video")
+@click.argument("video", type=SOURCE)
 @click.argument("out", type=FILE, required=False)
 @options([*RANGE, job_option("cut_threshold"), *FPS])
 @one_line_errors

@@ -7,7 +7,7 @@ import click
 from rich.progress import Progress
 
 from fav.cli.common import one_line_errors
-from fav.cli.options import CUTS, FILE, FLOW, FLOW_FILES, FPS, RANGE, FrameRangeType, limits, options
+from fav.cli.options import CUTS, FILE, FLOW, FLOW_FILES, FPS, RANGE, SOURCE, FrameRangeType, limits, options
 from fav.cli.outputs import check_place
 from fav.errors import FavError
 from fav.pipeline.request import check_cuts, check_range
@@ -16,11 +16,12 @@ from fav.util.atomic import check_new, new_file
 
 
 @click.command()
-@click.argument("video")
-@click.argument("stylized")
+@click.argument("video", type=SOURCE)
+@click.argument("stylized", type=SOURCE)
 @options([*FLOW, *FLOW_FILES, *CUTS, *RANGE, *FPS])
 @click.option(
     "--against",
+    type=SOURCE,
     metavar="FILM",
     help="A film of the same frames and size to compare with, for example one made with --no-temporal.",
 )

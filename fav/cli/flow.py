@@ -8,7 +8,7 @@ from click.core import ParameterSource
 from rich.progress import Progress
 
 from fav.cli.common import one_line_errors
-from fav.cli.options import FILE, FLOW, FPS, RANGE, WholeType, job_option, limits, options
+from fav.cli.options import FILE, FLOW, FPS, RANGE, SOURCE, WholeType, job_option, limits, options
 from fav.cli.outputs import check_place
 from fav.errors import FavError
 from fav.flow import METHODS, Flow
@@ -19,8 +19,8 @@ SIZE = [job_option("width"), job_option("scale")]
 
 
 @click.command()
-@click.argument("first")
-@click.argument("second")
+@click.argument("first", type=SOURCE)
+@click.argument("second", type=SOURCE)
 @click.argument("out", type=FILE, required=False)
 @options([*FLOW, *RANGE, *SIZE, *FPS])
 @click.option("--method", type=click.Choice(list(METHODS)), hidden=True, help="As --flow.")

@@ -9,7 +9,7 @@ import click
 
 from fav.cli.common import fail_with, one_line_errors, open_existing, share_for, submit_and_print
 from fav.cli.log_options import LOG
-from fav.cli.options import FILE, JOB, NumberType, RenamedOption, WholeType, job_option, options
+from fav.cli.options import FILE, JOB, SOURCE, NumberType, RenamedOption, WholeType, job_option, options
 from fav.errors import FavError
 from fav.monitor.console import tell
 from fav.pipeline import job_control
@@ -40,7 +40,7 @@ PRIORITY = WholeType(job_control.PRIORITIES.start, job_control.PRIORITIES.stop -
 
 @click.command()
 @click.argument("shared", type=FILE)
-@click.argument("video")
+@click.argument("video", type=SOURCE)
 @click.argument("style", type=FILE)
 @click.option("--priority", type=PRIORITY, help="The priority of the job, as `prioritize` sets it.")
 @options(JOB)

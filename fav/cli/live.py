@@ -6,13 +6,13 @@ from pathlib import Path
 import click
 
 from fav.cli.common import one_line_errors
-from fav.cli.options import BACKEND, FILE, limits, options
+from fav.cli.options import BACKEND, FILE, SOURCE, limits, options
 from fav.errors import FavError
 from fav.model.bundled_styles import style_file
 
 
 @click.command()
-@click.argument("source")
+@click.argument("source", type=SOURCE)
 @click.argument("styles", nargs=-1, required=True, type=FILE, metavar="STYLE...")
 @click.option("--width", type=click.IntRange(16, 8192), default=480, show_default=True, help="Width of the pictures.")
 @click.option("--flow", default="dis", show_default=True, help="Flow method, as for a film.")

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from fav.cli.common import SETTINGS, finished_film, one_line_errors, share_for
 from fav.cli.log_options import LOG, log_settings, start_record
-from fav.cli.options import BACKEND, FILE, JOB, LabelType, limits, options, request_of
+from fav.cli.options import BACKEND, FILE, JOB, SOURCE, LabelType, limits, options, request_of
 from fav.cli.share_argument import ShareCommand
 from fav.model.backends import choose
 from fav.monitor.console import begin_log, node_log
@@ -37,7 +37,7 @@ CARDS = Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd")  # of drivers
 
 @click.command(cls=ShareCommand, context_settings=SETTINGS)
 @click.argument("shared", type=FILE)
-@click.argument("video", required=False)
+@click.argument("video", required=False, type=SOURCE)
 @click.argument("style", required=False, type=FILE)
 @options(JOB)
 @click.option("--job", "only", metavar="NAME", help="Serve only the job of this name.")

@@ -1,6 +1,7 @@
 """The click options of a job, defined once for `node.py`, `coordinator.py` and `python -m fav`."""
 
 import math
+import os
 import re
 from pathlib import Path
 
@@ -15,8 +16,36 @@ from fav.pipeline.request import Request
 from fav.pipeline.spec import MAX_SIDE, OPTIONS
 from fav.util.curve import is_curve, parse
 
-FILE = click.Path(path_type=Path)
 DIGITS = 12  # maximum length of whole numbers
+
+
+class FileType(click.Path):
+    """The name of a file or directory. Refuses an empty one, which would mean the current directory."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value, param, ctx):
+        _refuse_empty(self, value, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class SourceType(click.ParamType):
+    """The name of a video, of numbered images or of a stream."""
+
+    name = "text"
+
+    def convert(self, value, param, ctx):
+        _refuse_empty(self, value, param, ctx)
+        return value
+
+
+def _refuse_empty(kind: click.ParamType, value, param, ctx) -> None:
+    if not os.fspath(value):
+        kind.fail("expected a name, got an empty one; is a variable of the shell empty?", param, ctx)
+
+
+FILE, SOURCE = FileType(), SourceType()
 
 
 class NumberType(click.FloatRange):

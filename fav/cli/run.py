@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from fav.cli.common import finished_film, one_line_errors, share_for, submit_and_print
 from fav.cli.log_options import LOG, log_settings, start_record
-from fav.cli.options import BACKEND, FILE, JOB, NumberType, RenamedOption, WholeType, options, request_of
+from fav.cli.options import BACKEND, FILE, JOB, SOURCE, NumberType, RenamedOption, WholeType, options, request_of
 from fav.cli.preview import previews
 from fav.launch.executor import Executor, run_job
 from fav.launch.local_launcher import LocalExecutor
@@ -30,7 +30,7 @@ PREVIEW_HELP = "Make a film of the finished frames (as `preview` does), every so
 
 @click.command()
 @click.argument("shared", type=FILE)
-@click.argument("video")
+@click.argument("video", type=SOURCE)
 @click.argument("style", type=FILE)
 @click.option(
     "--nodes",

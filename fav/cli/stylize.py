@@ -6,7 +6,7 @@ import click
 from rich.progress import Progress
 
 from fav.cli.common import one_line_errors
-from fav.cli.options import BACKEND, FILE, STYLIZE_OPTIONS, limits, options, request_of
+from fav.cli.options import BACKEND, FILE, SOURCE, STYLIZE_OPTIONS, limits, options, request_of
 from fav.cli.outputs import check_place
 from fav.errors import FavError
 from fav.pipeline.request import Request
@@ -28,7 +28,7 @@ OF_PICTURES = {
 
 
 @click.command()
-@click.argument("video")
+@click.argument("video", type=SOURCE)
 @click.argument("style", type=FILE)
 @click.argument("out", type=FILE)
 @options(STYLIZE_OPTIONS)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fav.cli.common import one_line_errors
-from fav.cli.options import BACKEND, FILE, FPS, StyleWeightType, WholeType, job_option, limits, options
+from fav.cli.options import BACKEND, FILE, FPS, SOURCE, StyleWeightType, WholeType, job_option, limits, options
 from fav.cli.outputs import check_place
 from fav.errors import FavError, sanitize
 from fav.model.bundled_styles import named_styles, style_file
@@ -41,7 +41,7 @@ class Moments(click.ParamType):
 
 
 @click.command("try")
-@click.argument("video")
+@click.argument("video", type=SOURCE)
 @click.argument("styles", nargs=-1, type=FILE)
 @click.option(
     "--at",

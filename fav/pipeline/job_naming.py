@@ -1,15 +1,15 @@
 """Find the job of a command line: an existing one with the same name and film, or the name of a new one."""
 
 import itertools
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from msgspec.structs import replace
 
 from fav.pipeline.option import FRAMES, OUTPUT, format_number
 from fav.pipeline.request import Request, differences
 from fav.pipeline.spec import OPTIONS, JobSpec
-from fav.util.image_sequence import title
-from shared.jobs import Job, find_job, job_name
+from fav.util.image_sequence import is_image_output, title
+from shared.jobs import TERMINAL_FLAGS, Job, all_jobs, find_job, job_name
 from shared.shared_dir import SharedDir
 
 # Options that do not visibly change the frames, or whose value depends on the machine that submits the job.
@@ -85,3 +85,22 @@ def _other_frames(job: Job, wanted: JobSpec, request: Request) -> dict[str, str]
     differing = differences(JobSpec.from_json(job.manifest.spec), wanted, replace(request, given=given))
     stitched = all(name in OPTIONS and OPTIONS[name].output_only for name in differing)
     return {} if stitched else differing
+
+
+def same_output_notes(job: Job) -> tuple[str, ...]:
+    """A note if an unfinished job will make a film of the same name as this one."""
+    out = str(job.manifest.spec["out"])
+    for other in all_jobs(job.share):
+        theirs = str(other.manifest.spec.get("out"))
+        if (
+            other.manifest.id != job.manifest.id
+            and _place(theirs) == _place(out)
+            and not TERMINAL_FLAGS & other.flags()
+        ):
+            return (f"job {other.manifest.name} makes {theirs}, too; the later of the two films gets a number",)
+    return ()
+
+
+def _place(out: str) -> PurePosixPath:
+    """What a film takes in the shared directory: a file, or the directory of its images."""
+    return PurePosixPath(out).parent if is_image_output(out) else PurePosixPath(out)

@@ -20,7 +20,7 @@ from fav.pipeline.film_comment import origin_of
 from fav.pipeline.film_output import existing_output, free_film_name, within
 from fav.pipeline.import_inputs import import_input, import_large
 from fav.pipeline.inputs import changed_inputs
-from fav.pipeline.job_naming import FILM_OPTIONS, default_name, find_or_name
+from fav.pipeline.job_naming import FILM_OPTIONS, default_name, find_or_name, same_output_notes
 from fav.pipeline.option import format_number
 from fav.pipeline.projection import projection_notes
 from fav.pipeline.provenance import provenance_of
@@ -107,6 +107,8 @@ def submit(node: Node, request: Request) -> SubmitResult:
                 name, job, others = find_or_name(share, request, wanted)
     if created and not request.out and Path(out := job.manifest.spec["out"]).stem != name:
         notes += (f"{Path(out).with_stem(name)} exists already; this film will be {out}",)
+    if created and request.out:
+        notes += same_output_notes(job)
     if not created:
         return _join(node, job, request, wanted)
     return SubmitResult(job, True, (*others, *notes, *import_notes))

@@ -104,7 +104,8 @@ def new_directory(out: Path, empty: bool = False) -> Iterator[Path]:
                     os.mkdir(out)  # reserves the name: a rename would replace any empty directory
             except FileExistsError:
                 raise _taken(out) from None
-            os.fchmod(fd, stat.S_IMODE(os.lstat(out).st_mode))
+            with suppress(OSError):  # a file system without modes refuses it
+                os.fchmod(fd, stat.S_IMODE(os.lstat(out).st_mode))
             try:
                 os.rename(private, out)
             except BaseException as error:

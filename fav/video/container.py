@@ -76,6 +76,8 @@ def open_video(video: Path | str, settings: SourceSettings = AS_IT_IS) -> InputC
                 f"{video}: expected a video in one file, got a playlist or an unsupported format; "
                 f"convert it first, for example with ffmpeg -i {sanitize(video)} film.mp4"
             ) from error
+        if kind is None and os.path.isfile(path) and not os.path.getsize(path):
+            raise FavError(f"{video}: expected a video, got an empty file; copy or download it again") from error
         why = f"got a file that FFmpeg cannot read ({error.strerror})"
         raise FavError(f"{video}: expected a video, {why}{cure}") from error
 
@@ -90,7 +92,9 @@ def video_stream(container: InputContainer, video: Path | str) -> VideoStream:
     """
     moving = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not moving:
-        types = ", ".join(sorted({stream.type for stream in container.streams}))
+        types = ", ".join(
+            sorted({"a cover image" if stream.type == "video" else stream.type for stream in container.streams})
+        )
         raise FavError(f"{video}: expected a video stream, got {f'only {types}' if types else 'no stream at all'}")
     chosen = max(moving, key=_rank)
     if chosen.codec_context is None:

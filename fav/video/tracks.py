@@ -34,6 +34,7 @@ TEXT_ENCODER: dict[str, Literal["mov_text", "subrip", "webvtt"]] = {
 AAC_RATES = {96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000}
 AAC_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 AAC_BITS_PER_CHANNEL = 96_000
+MAX_PACKET_S = 100  # no packet of sound lasts longer
 TRIAL_S = 5  # seconds of sound that a trial re-encodes
 
 AnyStream = TypeVar("AnyStream", bound=Stream)
@@ -104,6 +105,7 @@ class Tracks:
                     if self._trial_end is not None and packet.dts * packet.time_base > self._trial_end:
                         return
                     if packet.stream_index in self._tracks:
+                        _drop_absurd_duration(packet)
                         yield packet
         except FFmpegError as error:
             self.notes.append(f"{source.name}: sound or subtitles end early ({error.strerror})")
@@ -272,6 +274,12 @@ class _SubtitleTrack(_CopyTrack[SubtitleStream]):
                 encoded.time_base, encoded.stream = packet.time_base, self.out
                 encoded.pts, encoded.dts, encoded.duration = packet.pts, packet.dts, packet.duration
                 yield encoded
+
+
+def _drop_absurd_duration(packet: Packet) -> None:
+    """FFmpeg takes the negative duration of Ogg's last packet (its end is before its begin) for one of many hours."""
+    if packet.stream.type == "audio" and (packet.duration or 0) * packet.time_base > MAX_PACKET_S:
+        packet.duration = 0
 
 
 def codec_name(stream: Stream) -> str | None:

@@ -139,6 +139,13 @@ def test_two_sound_tracks_are_copied_packet_for_packet(tmp_path, suffix):
         assert packets[0] == packets[1] and b"SHA256" in packets[0]
 
 
+def test_last_sound_of_ogg_does_not_last_for_hours(tmp_path):
+    sound = (*tone(seconds=0.2), "-c:v", "libtheora", "-c:a", "libvorbis")
+    source = make(tmp_path / "source.ogv", *sound, seconds=0.2)
+    rewritten(source, tmp_path / "film.mkv")
+    assert 0.2 <= duration(tmp_path / "film.mkv") < 0.3
+
+
 def test_silent_source_gives_a_silent_film(tmp_path):
     path = coded(tmp_path, "h264.mp4")
     assert rewritten(path, tmp_path / "film.mp4") == []

@@ -1,0 +1,149 @@
+"""What people type and do by mistake: one clear line, and nothing is made where they did not mean it."""
+
+import errno
+import os
+
+import av
+import click
+import numpy as np
+import pytest
+from av.stream import Disposition
+
+import coordinator
+import node as node_command
+from fav.cli.tools import main as fav_main
+from fav.errors import FavError
+from fav.util.atomic import new_directory
+from fav.video import probe
+from shared.filesystem import FileSystem
+from shared.identity import Identity
+from shared.jobs import find_job
+from shared.membership import Node
+from shared.shared_dir import open_share
+from tests.helpers.commands import call, refused
+
+EMPTY = "is a variable of the shell empty?"
+
+
+def _commands(main: click.Group, context: click.Context):
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        if command is not None:
+            yield name, [one for one in command.params if isinstance(one, click.Argument)]
+
+
+def test_empty_name_of_a_directory_is_not_the_current_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FAV_SHARE", raising=False)
+    tried = 0
+    for name, arguments in _commands(fav_main, click.Context(fav_main)):
+        if not arguments or arguments[0].name in ("job", "words", "model", "out", "inputs"):
+            continue
+        answer = call(fav_main, name, *[""] * max(sum(one.required for one in arguments), 1))
+        assert answer.exit_code == 2 and "Traceback" not in answer.output, (name, answer.output)
+        assert EMPTY in answer.output or name == "check-fs", (name, answer.output)
+        tried += 1
+    assert tried > 20
+    assert EMPTY in call(node_command.main, "").output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--mask", "--init-frame", "--read-cuts", "--evaluate", "--flow-from"])
+def test_empty_name_of_an_input_is_refused(share, clip, style, option):
+    answer = call(coordinator.main, "submit", share.layout.root, clip, style, option, "")
+    assert answer.exit_code == 2 and EMPTY in answer.output
+    assert list(share.layout.jobs.iterdir()) == []
+
+
+def test_current_directory_that_was_removed_is_one_line(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    os.rmdir(gone)
+    try:
+        refused(call(coordinator.main, "status", "share"), "the current directory was removed")
+    finally:
+        os.chdir(tmp_path)
+
+
+def test_file_without_a_moving_picture_is_named_as_what_it_is(tmp_path):
+    song, empty = tmp_path / "song.m4a", tmp_path / "empty.mp4"
+    empty.touch()
+    with av.open(song, "w", format="mp4") as container:
+        sound = container.add_stream("aac", rate=48000)
+        cover = container.add_stream("mjpeg", rate=25)
+        cover.width = cover.height = 16
+        cover.pix_fmt, cover.disposition = "yuvj420p", Disposition.attached_pic
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8))))
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        silence.sample_rate = 48000
+        container.mux(sound.encode(silence))
+        container.mux(sound.encode())
+    with pytest.raises(FavError, match="got only a cover image, audio"):
+        probe(song)
+    with pytest.raises(FavError, match="got an empty file"):
+        probe(empty)
+
+
+def test_second_job_of_the_same_film_is_told_so(share, clip, style):
+    submit = lambda name, *words: call(
+        coordinator.main, "submit", share.layout.root, clip, style, "--name", name, *words
+    )
+    assert "too" not in submit("one", "--out", "films/a.mp4").output
+    assert "job one makes films/a.mp4, too" in submit("two", "--out", "films/a.mp4").output
+    assert "too" not in submit("three", "--out", "films/A.mp4").output
+    assert call(coordinator.main, "cancel", share.layout.root, "one").exit_code == 0
+    assert call(coordinator.main, "cancel", share.layout.root, "two").exit_code == 0
+    assert "too" not in submit("four", "--out", "films/a.mp4").output
+    assert "too" not in submit("five", "--out", "images/f_%04d.png").output
+    assert "job five makes images/f_%04d.png, too" in submit("six", "--out", "images/g_%d.png").output
+
+
+class NoModes:
+    """The `os` module of a file system like vfat: all files have the modes of the mount, and there are no hard links."""
+
+    def __getattr__(self, name):
+        return getattr(os, name)
+
+    def stat(self, path, **options):
+        found = os.stat(path, **options)
+        return os.stat_result((found.st_mode | 0o755, *found[1:]), {"st_mtime_ns": found.st_mtime_ns})
+
+    def refuse(self, *path, **options):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    chmod = chown = link = refuse
+
+
+def test_file_system_without_modes_and_links_is_worked_on(tmp_path):
+    tmp_path.chmod(0o700)
+    for _ in range(2):
+        share = open_share(tmp_path, FileSystem(NoModes()))
+        assert not share.hard_links
+        node = Node(share, Identity.here())
+        node.join()
+        draft = node.temp_path()
+        share.system.write_new(draft, b"whole")
+        share.publish_no_replace(draft, tmp_path / "film")
+        with pytest.raises(FileExistsError):
+            share.publish_no_replace(draft, tmp_path / "film")
+        assert (tmp_path / "film").read_bytes() == b"whole"
+        node.leave()
+        (tmp_path / "film").unlink()
+
+
+def test_images_are_delivered_where_modes_cannot_be_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fchmod", NoModes().refuse)
+    with new_directory(tmp_path / "images") as directory:
+        (directory / "0.png").write_bytes(b"painted")
+    assert (tmp_path / "images" / "0.png").read_bytes() == b"painted"
+
+
+def test_names_that_differ_in_case_alone_are_two_jobs_or_refused(share, clip, style):
+    """Where the file system does not distinguish them, the other job's manifest is not called misplaced."""
+    assert call(coordinator.main, "submit", share.layout.root, clip, style, "--name", "Film").exit_code == 0
+    assert find_job(share, "film") is None
+    share.layout.name("film").mkdir()
+    os.link(share.layout.named_manifest("Film"), share.layout.named_manifest("film"))  # what such a file system shows
+    wanted = call(coordinator.main, "submit", share.layout.root, clip, style, "--name", "film")
+    refused(wanted, "does not distinguish upper and lower case", "another --name")
