@@ -18,7 +18,7 @@ PAINTINGS: dict[str, Callable[[], np.ndarray]] = {
     "watercolor": watercolor,
     "stained_glass": stained_glass,
 }
-QUALITY = 90  # of the JPEGs
+QUALITY = 88  # of the JPEGs
 
 
 def write_paintings(directory: Path) -> list[Path]:

@@ -101,7 +101,7 @@ def _distances(place: np.ndarray) -> np.ndarray:
     # A cloth over the table and its front: it hangs in folds, and lies in waves.
     share = np.clip(-y / 0.8, 0, 1)
     left, right = -0.95 + 0.35 * np.sin(z * 1.3) - 0.25 * share, 2.95 + 0.3 * np.sin(z * 1.7 + 1)
-    folds = (0.05 + 0.1 * share) * (1 + np.sin(6.4 * x + 1.5 * np.sin(1.9 * x) + 0.6 * y)) * step(0, 0.35, -y)
+    folds = (0.05 + 0.08 * share) * (1 + np.sin(5.6 * x + 1.9 * np.sin(1.3 * x + 2) + 0.8 * y + 0.7)) * step(0, 0.35, -y)
     waves = 0.045 * (1 + np.sin(3.1 * x + 2.6 * z + 1.2 * np.sin(1.3 * z))) * step(-0.4, 0.9, z)
     slab = np.maximum(y - 0.035 - waves, z - EDGE - 0.05 - folds)
     hem = -1.35 - 0.12 * np.sin(2.3 * x + 0.5)

@@ -88,7 +88,7 @@ def _sky(window: Window, x: np.ndarray, y: np.ndarray) -> None:
     colors = {int(cell): _mixed(SUNSET, (edges[min(cell // 1000, len(edges) - 1)] / 640) ** 0.75 + rng.normal(0, 0.035)) for cell in np.unique(cells)}
     for cell in colors:
         if cell // 1000 <= 2:
-            colors[cell] = ((190, 250, 255), (110, 232, 255))[cell // 1000 - 1]
+            colors[cell] = ((250, 290, 300), (110, 238, 265))[cell // 1000 - 1]
     window.cut_cells(np.ones(x.shape, bool), cells, colors, 3.2)
     for points, width in (
         (((300, 190), (420, 150), (540, 172), (660, 140), (790, 160), (930, 118), (1010, 130)), 34),
@@ -140,10 +140,11 @@ def _land(window: Window, x: np.ndarray, y: np.ndarray) -> None:
         widths = 14 + 250 * along**1.5
         outline = ribbon(banks, widths)
         left, right = outline[: len(banks)], outline[len(banks) :][::-1]
-        for strip, strips, source, mouth in ((0, 2, 0, 46), (1, 2, 0, 46), *((strip, 5, 46, len(banks) - 1) for strip in range(5))):
+        stretches = ((2, 0, 40), (3, 40, 84), (5, 84, len(banks) - 1))  # strips, and where each begins and ends
+        for strip, strips, source, mouth in ((strip, *stretch) for stretch in stretches for strip in range(stretch[0])):
             near_side, far_side = (left + (right - left) * (part / strips) for part in (strip, strip + 1))
-            cuts = source + np.cumsum(np.r_[rng.uniform(2, 12), np.linspace(14, 46, 20) * rng.uniform(0.7, 1.3, 20)])
-            cuts = np.r_[source, cuts[cuts < mouth - 10], mouth].astype(int)
+            cuts = source + np.cumsum(np.r_[rng.uniform(8, 22), np.linspace(16, 46, 20) * rng.uniform(0.7, 1.3, 20)])
+            cuts = np.r_[source, cuts[cuts < mouth - 8], mouth].astype(int)
             for start, stop in zip(cuts[:-1], cuts[1:], strict=True):
                 gold = 0.28 + 0.5 * abs(strip - (strips - 1) / 2) / 2 + rng.normal(0, 0.12) - 0.35 * (1 - along[start]) ** 2
                 window.cut(np.vstack([near_side[start : stop + 1], far_side[start : stop + 1][::-1]]), _mixed(WATER, gold), 3.2)
@@ -188,7 +189,7 @@ def _irises(window: Window) -> None:
     roots = ((700, 40), (770, 10), (842, 30), (905, 0), (962, 30), (640, 60))
     for x, _ in roots:
         for _ in range(4):
-            foot, lean = x + rng.normal(0, 20), rng.normal(0, 46)
+            foot, lean = x + rng.normal(0, 20), np.clip(rng.normal(0, 26), -36, 36)
             top = rng.uniform(500, 660)
             line = curve(((foot, 830), (foot + lean * 0.15, 720), (foot + lean * 0.6, (720 + top) / 2), (foot + lean * 1.5, top)))
             window.cut_band(line, 25 * np.linspace(1, 0.05, len(line)) ** 0.6, 3, 1, BLADES, 3)

@@ -145,9 +145,8 @@ def _mountains(sheet: Sheet) -> None:
         ((470, 212), (520, 262), (566, 306), (600, 400), (540, 410), (516, 330), (484, 280)),
         ((250, 240), (276, 282), (266, 330), (300, 400), (240, 400), (232, 320)),
         ((60, 294), (104, 316), (150, 330), (170, 390), (100, 360)),
-        ((780, 308), (830, 336), (900, 358), (880, 410), (810, 380)),
     ]
-    sheet.wash(_mask(*(np.array(points, float) for points in shade)), COBALT, 0.52, VIOLET, edge=0.6, rough=3)
+    sheet.wash(_mask(*(np.array(points, float) for points in shade)) * step(432, 350, sheet.y), COBALT, 0.52, VIOLET, edge=0.6, rough=3)
     creases = []
     for _ in range(26):
         cx, cy, tall = rng.uniform(180, 640), rng.uniform(262, 380), rng.uniform(40, 90)
@@ -294,10 +293,18 @@ def _bank(sheet: Sheet) -> None:
             lean, high = rng.normal(14, 22), tall * rng.uniform(0.5, 1.1)
             blades.append(_stroke(((x, foot), (x + lean * 0.3, foot - high * 0.5), (x + lean, foot - high)), rng.uniform(5, 11), 0.1, 0.9))
         sheet.wash(_mask(*blades), color, strength, other, edge=0.4, rough=1.6, dry=0.25)
-    flowers = [_dab(rng, x, y, rng.uniform(11, 20), rng.uniform(0, 3)) for x, y in zip(rng.uniform(0, 340, 34), rng.uniform(610, 740, 34), strict=True)]
-    sheet.taken *= 1 - 0.93 * _mask(*flowers)[..., None]
-    sheet.wash(_mask(*flowers[:20]), RED, 0.8, ROSE, edge=0.6, rough=1.2)
-    sheet.wash(_mask(*flowers[20:]), YELLOW, 0.8, OCHRE, edge=0.6, rough=1.2)
+    blooms, stems = [], []
+    for x, y in zip(rng.uniform(6, 350, 30), rng.uniform(604, 716, 30), strict=True):
+        foot = (x - rng.uniform(4, 16), y + rng.uniform(60, 110))
+        stems.append(_stroke((foot, ((x + foot[0]) / 2 - 3, (y + foot[1]) / 2), (x, y)), 4.5, 0.1, 0.6))
+        size, turn = rng.uniform(10, 17), rng.uniform(-0.4, 0.4)
+        blooms.append([_dab(rng, x + dx * size, y + dy * size, size, turn + lean) for dx, dy, lean in ((-0.42, 0, 0.5), (0.42, 0, -0.5), (0, -0.3, 0))])
+    sheet.wash(_mask(*stems), SAP, 0.7, OLIVE, edge=0.4, rough=1)
+    for part, color, other in ((blooms[:18], RED, SIENNA), (blooms[18:24], YELLOW, OCHRE), (blooms[24:], VIOLET, COBALT)):
+        petals = _mask(*(petal for bloom in part for petal in bloom))
+        sheet.taken *= 1 - 0.93 * petals[..., None]
+        sheet.wash(petals, color, 0.8, other, edge=0.7, rough=1)
+        sheet.wash(_mask(*(bloom[2] for bloom in part)), color, 0.35, other, edge=0.8, rough=1)
 
 
 def watercolor() -> np.ndarray:
@@ -307,7 +314,7 @@ def watercolor() -> np.ndarray:
     _sky(sheet)
     _mountains(sheet)
     for x, foot, wide, high in ((128, 412, 60, 86), (196, 424, 54, 76), (20, 420, 66, 96), (330, 462, 46, 64)):
-        _tree(sheet, x, foot, wide, high, (SAP, VIRIDIAN, INDIGO), 34)
+        _tree(sheet, x, foot, wide, high, (SAP, OLIVE, VIRIDIAN), 34)
     houses = _village(sheet)
     _water(sheet, houses)
     _boat(sheet, 610, 566, 1.0, RED, UMBER)

@@ -44,7 +44,7 @@ class Block:
             column, row = line.astype(int).T
             light = 1 - ragged[np.clip(row, 0, HEIGHT - 1), np.clip(column, 0, WIDTH - 1)]
             light = np.convolve(np.pad(light, 3, mode="edge"), np.ones(7) / 7, "valid")
-            wide = pitch * np.clip(1.12 * light, 0.08, 0.95) * self.rng.uniform(0.85, 1.12)
+            wide = pitch * np.clip(1.25 * light, 0.08, 1.12) * self.rng.uniform(0.85, 1.12)
             wobble = np.cumsum(self.rng.standard_normal((len(line), 2)) * 0.1, axis=0)
             fill(cuts, ribbon(line + wobble - wobble.mean(axis=0), wide * taper(len(line), 0.22, 0.4)), 255)
         self.ink[(cuts > 0) & (inner > 0)] = 0
@@ -149,7 +149,7 @@ def _land(block: Block, x: np.ndarray, y: np.ndarray) -> None:
     away = np.maximum(y - VANISH[1], 8)
     furrow = (x - VANISH[0]) / away
     rows = np.sin(furrow * 6.2 + 0.2 * np.sin(away / 30))
-    tone = 0.4 + 0.46 * np.clip(rows * 1.7, -1, 1) + 0.1 * noise(block.rng, 60)
+    tone = 0.3 + 0.5 * np.clip(rows * 1.7, -1, 1) + 0.1 * noise(block.rng, 60)
     tone -= 0.2 * np.exp(-(((x - SUN[0]) / 190) ** 2)) * np.exp(-away / 260)
     block.carve(mask, np.arctan2(away, x - VANISH[0]), np.clip(tone, 0.06, 0.96), 11, 3, 240, halo=2)
 
@@ -215,12 +215,12 @@ def _tree(block: Block, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         away = np.arctan2(y - cy - 0.5 * size, x - cx + 0.3 * size)
         light = _relief(mask, size / 3.2, (0.85, -0.5))
         leaf = 0.14 * np.sin(np.hypot(x - cx, y - cy - 0.5 * size) / 5.5 + 2 * np.sin(5 * away))
-        block.carve(mask, away, np.clip(0.62 - 0.95 * light + leaf, 0.06, 0.95), 9, 3.5, 46, halo=3.5)
+        block.carve(mask, away, np.clip(0.5 - 0.95 * light + leaf, 0.06, 0.95), 11.5, 3.5, 54, halo=3.5)
     return leaves
 
 
-def _sower(block: Block) -> dict[str, np.ndarray]:
-    """A man who walks and casts seed. Returns outlines for the color blocks."""
+def _sower(block: Block) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """A man who walks and casts seed. Returns the outlines of what is red, and what he covers, FINE times as large."""
     def at(points: Points) -> np.ndarray:
         return np.array(points, float) * 1.62 + (712, 322)
 
@@ -234,18 +234,18 @@ def _sower(block: Block) -> dict[str, np.ndarray]:
     upright = np.full((HEIGHT, WIDTH), 1.5, np.float32)
     bag = shape(((12, 76), (34, 70), (46, 92), (34, 114), (12, 108)))
     parts = (
-        (limb(((46, 104), (42, 146), (16, 182)), (24, 18, 11)), 1.8, 0.85),
+        (limb(((46, 104), (42, 146), (16, 182)), (24, 18, 11)), 1.8, 0.66),
         (limb(((14, 184), (18, 192), (34, 196)), (10, 11, 5)), 0.2, 0.9),
-        (limb(((56, 104), (84, 144), (88, 186)), (26, 19, 12)), 1.2, 0.8),
+        (limb(((56, 104), (84, 144), (88, 186)), (26, 19, 12)), 1.2, 0.6),
         (limb(((86, 184), (92, 192), (112, 195)), (11, 12, 5)), 0.2, 0.9),
-        (limb(((36, 40), (22, 66), (36, 88)), (17, 13, 9)), 1.7, 0.72),
-        (shape(((38, 30), (52, 26), (66, 32), (71, 50), (69, 84), (76, 118), (52, 124), (28, 120), (36, 84), (31, 48))), 1.5, 0.74),
+        (limb(((36, 40), (22, 66), (36, 88)), (17, 13, 9)), 1.7, 0.4),
+        (shape(((38, 30), (52, 26), (66, 32), (71, 50), (69, 84), (76, 118), (52, 124), (28, 120), (36, 84), (31, 48))), 1.5, 0.42),
         (bag, 0.9, 0.3),
-        (limb(((64, 38), (86, 62), (116, 56)), (18, 13, 9)), 0.6, 0.72),
+        (limb(((64, 38), (86, 62), (116, 56)), (18, 13, 9)), 0.6, 0.36),
         (limb(((114, 57), (124, 52)), (9, 5)), 0.0, 0.5),
-        (shape(((44, 8), (62, 8), (65, 18), (60, 28), (48, 28), (43, 18))), 1.5, 0.62),
-        (shape(((40, 10), (44, -5), (56, -7), (64, -2), (66, 9))), 1.5, 0.66),
-        (shape(((28, 13), (50, 8), (78, 9), (80, 12), (54, 15), (32, 17))), 0.1, 0.85),
+        (shape(((44, 8), (62, 8), (65, 18), (60, 28), (48, 28), (43, 18))), 1.5, 0.4),
+        (shape(((40, 10), (44, -5), (56, -7), (64, -2), (66, 9))), 1.5, 0.5),
+        (shape(((28, 13), (50, 8), (78, 9), (80, 12), (54, 15), (32, 17))), 0.1, 0.7),
     )
     block.cut_around(_mask(*(part[0] for part in parts)), 4.5)
     for outline, heading, tone in parts:
@@ -256,10 +256,10 @@ def _sower(block: Block) -> dict[str, np.ndarray]:
     for _ in range(46):  # the seed
         share = rng.uniform(0, 1)
         x, y = at([(126 + 62 * share + rng.normal(0, 4), 52 + 86 * share**1.8 + rng.normal(0, 9 + 12 * share))])[0]
-        drop = np.array(((x, y), (x + rng.uniform(4, 7), y + rng.uniform(5, 9))))
-        fill(block.ink, ribbon(np.linspace(drop[0], drop[1], 5), 6.5 * taper(5, 0.5, 0.5)), 0)
-        fill(block.ink, ribbon(np.linspace(drop[0], drop[1], 5), 3.6 * taper(5, 0.5, 0.5)), 255)
-    return {"bag": bag, "hat": parts[-2][0]}
+        drop = np.array(((x, y), (x + rng.uniform(5, 9), y + rng.uniform(7, 12))))
+        fill(block.ink, ribbon(np.linspace(drop[0], drop[1], 5), 10 * taper(5, 0.5, 0.5)), 255)
+        fill(block.ink, ribbon(np.linspace(drop[0], drop[1], 5), 5.5 * taper(5, 0.5, 0.5)), 0)
+    return {"bag": bag, "hat": parts[-2][0]}, _mask(*(part[0] for part in parts))
 
 
 def woodcut() -> np.ndarray:
@@ -276,7 +276,8 @@ def woodcut() -> np.ndarray:
     block.line(smoke, 20)
     block.line(np.array(smoke) + (1, 0), 12, 0)
     leaves = _small(_tree(block, x, y))
-    cast = _sower(block)
+    cast, sower = _sower(block)
+    bare = 1 - _small(sower)
     for left, top, size in ((470, 190, 17), (512, 214, 14), (540, 176, 12), (430, 226, 11), (566, 236, 10), (858, 262, 15), (816, 236, 11)):
         for side in (-1, 1):
             block.line(((left, top), (left + side * size * 0.6, top - size * 0.55), (left + side * size * 1.5, top - size * 0.2)), 6)
@@ -293,14 +294,14 @@ def woodcut() -> np.ndarray:
     ochre = np.clip(step(330, 324, waves) * above + hills + land * step(-0.1, 0.1, np.sin((x - VANISH[0]) / np.maximum(y - VANISH[1], 8) * 3.1 + 0.6)), 0, 1)
     blue = np.clip(step(392, 400, waves) * above + np.clip(1 - above - _small(_mask(_below(HILLS[0]))), 0, 1) + land * step(0.86, 0.9, np.abs(furrow_phase(x, y))), 0, 1)
     ochre, blue = np.maximum(ochre, leaves), np.maximum(blue, leaves * step(0.6, -0.6, np.sin(x / 40 + y / 60) + x / 190 - 0.7))
-    blue *= 1 - red
+    blue, ochre = blue * (1 - red) * bare, ochre * bare
     picture = PAPER + 2.0 * noise(rng, 50, octaves=3)[..., None] * np.ones(3)
     for plate, color, moved in ((ochre, OCHRE, (2, -1)), (blue, BLUE, (-2, 1)), (red, RED, (1, 2))):
         plate = cv2.warpAffine(plate, np.array([[1, 0, moved[0]], [0, 1, moved[1]]], np.float32), (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE)
-        thin = np.clip(plate * (0.93 + 0.05 * noise(rng, 9, octaves=2) + 0.04 * noise(rng, 60)), 0, 1)[..., None]
+        thin = np.clip(plate * (0.93 + 0.04 * noise(rng, 24, octaves=2) + 0.03 * noise(rng, 60)), 0, 1)[..., None]
         picture = picture * (1 - thin + thin * color / PAPER)
     key = reduced(block.ink).astype(np.float32) / 255
-    key = (key * np.clip(0.97 - 0.06 * np.clip(noise(rng, 7, octaves=2) - 0.6, 0, 2), 0, 1))[..., None]
+    key = (key * np.clip(0.97 - 0.06 * np.clip(noise(rng, 12) - 0.6, 0, 2), 0, 1))[..., None]
     return np.clip(picture * (1 - key) + INK * key, 0, 255).round().astype(np.uint8)
 
 
