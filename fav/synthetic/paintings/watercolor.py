@@ -146,7 +146,7 @@ def _mountains(sheet: Sheet) -> None:
         ((250, 240), (276, 282), (266, 330), (300, 400), (240, 400), (232, 320)),
         ((60, 294), (104, 316), (150, 330), (170, 390), (100, 360)),
     ]
-    sheet.wash(_mask(*(np.array(points, float) for points in shade)) * step(432, 350, sheet.y), COBALT, 0.52, VIOLET, edge=0.6, rough=3)
+    sheet.wash(_mask(*(np.array(points, float) for points in shade)) * step(432, 340, sheet.y), COBALT, 0.52, VIOLET, edge=0.6, rough=3)
     creases = []
     for _ in range(26):
         cx, cy, tall = rng.uniform(180, 640), rng.uniform(262, 380), rng.uniform(40, 90)
@@ -204,8 +204,8 @@ def _village(sheet: Sheet) -> np.ndarray:
         roof = np.array(((left + wide * 0.16, foot - high * 1.7), (left + wide * 0.82, foot - high * 1.66), (left + wide * 1.07, foot - high * 0.95), (split - 1, foot - high * 0.98)))
         (dark_roofs if dark else roofs).append(roof)
         for share in (0.52, 0.7, 0.88):
-            wx = left + wide * share
-            windows.append(np.array(((wx - 2.6, foot - high * 0.3), (wx - 2.6, foot - high * 0.68), (wx + 2.6, foot - high * 0.68), (wx + 2.6, foot - high * 0.3))))
+            wx, half = left + wide * share, 0.042 * wide
+            windows.append(np.array(((wx - half, foot - high * 0.34), (wx - half, foot - high * 0.68), (wx + half, foot - high * 0.68), (wx + half, foot - high * 0.34))))
         windows.append(np.array(((left + wide * 0.17, foot), (left + wide * 0.17, foot - high * 0.5), (left + wide * 0.28, foot - high * 0.5), (left + wide * 0.28, foot))))
     tower = np.array(((262, 466), (262, 352), (292, 352), (292, 466)))
     spire = np.array(((257, 354), (277, 272), (297, 354)))
@@ -321,9 +321,8 @@ def watercolor() -> np.ndarray:
     _boat(sheet, 836, 640, 1.55, OCHRE, INDIGO)
     _boat(sheet, 500, 512, 0.44, OCHRE, SIENNA)
     _bank(sheet)
-    for outlines, strength in (((FAR, MIDDLE, HILL), 0.35),):
-        pencil = [ribbon(curve(points, 4) + rng.normal(0, 1.2, 2), 1.5) for points in outlines]
-        sheet.taken += strength * (_mask(*pencil) * step(-0.6, 0.5, noise(rng, 40)))[..., None] * np.array([0.9, 1, 1.05], np.float32)
+    pencil = [ribbon(curve(points, 4) + rng.normal(0, 1.2, 2), 1.5) for points in (FAR, MIDDLE)]
+    sheet.taken += 0.35 * (_mask(*pencil) * step(-0.6, 0.5, noise(rng, 40)))[..., None] * np.array([0.9, 1, 1.05], np.float32)
     drops = [_dab(rng, x, y, rng.uniform(3, 7), 0) for x, y in zip(rng.uniform(0, WIDTH, 16), rng.uniform(0, HEIGHT, 16), strict=True)]
     sheet.wash(_mask(*drops), COBALT, 0.3, OCHRE, edge=0.8, rough=0.5)
     return np.clip(sheet.picture(), 0, 255).round().astype(np.uint8)

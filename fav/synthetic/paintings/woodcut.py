@@ -13,7 +13,7 @@ from fav.synthetic.paintings.marks import FINE, HEIGHT, WIDTH, blurred, closed, 
 SEED = 23
 SUN = np.array([668.0, 300.0])
 RADIUS = 104
-HORIZON = 436
+CLEAR = 0.13  # what is lighter is cut away whole
 PAPER, INK = np.array([206, 228, 240]), np.array([32, 26, 28])
 RED, OCHRE, BLUE = np.array([52, 72, 214]), np.array([84, 172, 232]), np.array([158, 122, 62])
 Points = Sequence[Sequence[float]]
@@ -47,7 +47,8 @@ class Block:
             wide = pitch * np.clip(1.25 * light, 0.08, 1.12) * self.rng.uniform(0.85, 1.12)
             wobble = np.cumsum(self.rng.standard_normal((len(line), 2)) * 0.1, axis=0)
             fill(cuts, ribbon(line + wobble - wobble.mean(axis=0), wide * taper(len(line), 0.22, 0.4)), 255)
-        self.ink[(cuts > 0) & (inner > 0)] = 0
+        bright = cv2.resize(ragged.astype(np.float32), (WIDTH * FINE, HEIGHT * FINE), interpolation=cv2.INTER_LINEAR) < CLEAR
+        self.ink[((cuts > 0) | bright) & (inner > 0)] = 0
 
     def cut_around(self, mask: np.ndarray, halo: float) -> None:
         """A line of light around a part, so that it stands off from what is dark behind it."""
@@ -111,8 +112,8 @@ VANISH = np.array([560.0, 446.0])
 def _sky(block: Block, x: np.ndarray, y: np.ndarray) -> None:
     angle, radius = np.arctan2(y - SUN[1], x - SUN[0]), np.hypot(x - SUN[0], y - SUN[1])
     rays = np.sin(26 * angle + 0.5 * np.sin(radius / 60))
-    tone = 0.06 + 0.46 * step(120, 640, radius) + (0.1 + 0.16 * step(100, 500, radius)) * np.clip(1.6 * rays, -1, 1)
-    block.carve(_mask(np.array(((-9, -9), (WIDTH + 9, -9), (WIDTH + 9, 520), (-9, 520)))), angle, np.clip(tone, 0.05, 0.9), 11, 0, 210)
+    tone = 0.06 + 0.46 * step(120, 640, radius) + (0.16 + 0.12 * step(100, 500, radius)) * np.clip(1.6 * rays, -1, 1)
+    block.carve(_mask(np.array(((-9, -9), (WIDTH + 9, -9), (WIDTH + 9, 520), (-9, 520)))), angle, np.clip(tone, 0, 0.9), 11, 0, 210)
     turn = np.linspace(0, 2 * np.pi, 200)
     block.open(_mask(np.stack([np.cos(turn), np.sin(turn)], axis=1) * (RADIUS + 3) + SUN), 4)
     for points, width in (
@@ -136,7 +137,7 @@ def _land(block: Block, x: np.ndarray, y: np.ndarray) -> None:
         depth = y - high
         lean = np.clip(slope[None] * np.exp(-depth / 90), -1.4, 1.4)
         shade = 0.44 + 0.5 * np.tanh(-3 * side * lean + 0.25 * np.sin(x / 19 + depth / 23))
-        block.carve(mask, np.arctan2(1.0, side * -0.2 + 1.2 * lean), np.clip(shade, 0.08, 0.95), 9, 3, halo=3)
+        block.carve(mask, np.arctan2(1.0, side * -0.2 + 1.2 * lean), np.clip(shade, 0.19, 0.95), 11, 3, halo=3)
     for number, points in enumerate(HILLS):
         mask = _mask(_below(points))
         high = _height(points)
@@ -151,7 +152,7 @@ def _land(block: Block, x: np.ndarray, y: np.ndarray) -> None:
     rows = np.sin(furrow * 6.2 + 0.2 * np.sin(away / 30))
     tone = 0.3 + 0.5 * np.clip(rows * 1.7, -1, 1) + 0.1 * noise(block.rng, 60)
     tone -= 0.2 * np.exp(-(((x - SUN[0]) / 190) ** 2)) * np.exp(-away / 260)
-    block.carve(mask, np.arctan2(away, x - VANISH[0]), np.clip(tone, 0.06, 0.96), 11, 3, 240, halo=2)
+    block.carve(mask, np.arctan2(away, x - VANISH[0]), np.clip(tone, 0.17, 0.96), 13, 3, 240, halo=2)
 
 
 def _house(block: Block, left: float, foot: float, size: float) -> list[np.ndarray]:
@@ -291,8 +292,8 @@ def woodcut() -> np.ndarray:
     angle = np.arctan2(y - SUN[1], x - SUN[0])
     waves = radius + 26 * np.sin(13 * angle) + 12 * np.sin(29 * angle + 1)
     above = 1 - np.clip(_small(_mask(_below(RANGE), _below(RANGE_RIGHT))), 0, 1)
-    ochre = np.clip(step(330, 324, waves) * above + hills + land * step(-0.1, 0.1, np.sin((x - VANISH[0]) / np.maximum(y - VANISH[1], 8) * 3.1 + 0.6)), 0, 1)
-    blue = np.clip(step(392, 400, waves) * above + np.clip(1 - above - _small(_mask(_below(HILLS[0]))), 0, 1) + land * step(0.86, 0.9, np.abs(furrow_phase(x, y))), 0, 1)
+    ochre = np.clip(step(330, 324, waves) * above + hills + land * step(-0.02, 0.02, np.sin((x - VANISH[0]) / np.maximum(y - VANISH[1], 8) * 3.1 + 0.6)), 0, 1)
+    blue = np.clip(step(392, 400, waves) * above + np.clip(1 - above - _small(_mask(_below(HILLS[0]))), 0, 1) + land * step(0.89, 0.9, np.abs(furrow_phase(x, y))), 0, 1)
     ochre, blue = np.maximum(ochre, leaves), np.maximum(blue, leaves * step(0.6, -0.6, np.sin(x / 40 + y / 60) + x / 190 - 0.7))
     blue, ochre = blue * (1 - red) * bare, ochre * bare
     picture = PAPER + 2.0 * noise(rng, 50, octaves=3)[..., None] * np.ones(3)
