@@ -1,1 +1,1 @@
-"""Clips that are made by this program: a sample to try things on, and scenes of which every motion is known."""
+"""Pictures made by this program: a sample clip, scenes of which every motion is known, photographs and paintings to learn from."""
