@@ -50,6 +50,7 @@ def stylize(
     from fav.pipeline.check_request import check_request
     from fav.pipeline.device_lock import acquire_device
     from fav.pipeline.film_output import film_encoder
+    from fav.pipeline.mixture_notes import mixture_notes
     from fav.pipeline.projection import projection_notes
     from fav.pipeline.resolve_options import with_chunk_length, with_cuts
     from fav.pipeline.spec_fields import settings_from_request
@@ -72,7 +73,7 @@ def stylize(
     choose(backend, device)
     source = check_request(request, out)
     request, chunking = with_chunk_length(request, source)
-    chunking += projection_notes(request, source)
+    chunking += (*projection_notes(request, source), *mixture_notes(request))
     check_film_name(out)
     images = is_image_output(str(out))
     check_new_directory(check_place(out.parent), empty=True) if images else check_new(check_place(out))

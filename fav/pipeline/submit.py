@@ -21,6 +21,7 @@ from fav.pipeline.film_output import existing_output, free_film_name, within
 from fav.pipeline.import_inputs import import_input, import_large
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.job_naming import FILM_OPTIONS, default_name, find_or_name, same_output_notes
+from fav.pipeline.mixture_notes import mixture_notes
 from fav.pipeline.option import format_number
 from fav.pipeline.projection import projection_notes
 from fav.pipeline.provenance import provenance_of
@@ -89,6 +90,7 @@ def submit(node: Node, request: Request) -> SubmitResult:
                 *picture_notes(request),
                 *stroke_notes(request, source, options["width"]),
                 *projection_notes(request, source),
+                *mixture_notes(request),
             )
         while job is None:
             try:

@@ -1,5 +1,6 @@
 """Several styles with weights: one network, whose weights lie between theirs."""
 
+from pathlib import Path
 from shlex import quote
 
 import numpy as np
@@ -9,10 +10,13 @@ from click.testing import CliRunner
 
 import coordinator
 from fav.errors import FavError
+from fav.model.bundled_styles import style_file
 from fav.model.checkpoints import load_style, save_style
 from fav.model.interpolation import load_mixture
 from fav.model.network import StyleNetwork
 from fav.model.runner import StyleRunner
+from fav.pipeline.mixture_notes import FALSE_COLORS, mixture_error, mixture_notes
+from fav.pipeline.request import Request
 from fav.pipeline.spec import JobSpec
 from fav.video import FrameReader
 from shared.jobs import all_jobs
@@ -89,3 +93,19 @@ def test_other_weights_are_other_options_of_a_job(share, clip, style, other):
 def test_weights_that_leave_nothing_or_are_none_are_refused(share, clip, style, other, weights):
     result = submitted(share, clip, style, *(word for weight in weights for word in ("--mix", f"{other}:{weight}")))
     assert result.exit_code == 2 and "--mix" in result.output and all_jobs(share) == []
+
+
+def test_styles_that_do_not_fit_each_other_are_named_with_what_to_expect(share, clip):
+    """The wave was trained from the night, and from nothing else that ships."""
+    night, wave, composition = (style_file(Path(name)) for name in ("starry_night", "wave", "composition_vii"))
+    assert mixture_notes(Request(video=str(clip), style=night, mix=((wave, 0.5),))) == ()
+    assert mixture_notes(Request(video=str(clip), style=night)) == ()
+    shown = submitted(share, clip, composition, "--mix", f"{wave}:0.5").output
+    assert "composition_vii, wave do not fit each other" in " ".join(shown.split())
+    there_and_back = mixture_notes(Request(video=str(clip), style=composition, mix=((wave, "0:0,2:1"),)))
+    assert len(there_and_back) == 1, "both ends are fine, and what lies between them is not"
+
+
+def test_the_error_of_a_mixture_is_zero_at_its_ends_and_with_itself(style, other):
+    assert mixture_error(style, (other,), (0.0,)) == mixture_error(style, (other,), (1.0,)) == 0
+    assert mixture_error(style, (style,), (0.5,)) < 0.01 < FALSE_COLORS

@@ -8,7 +8,19 @@ import pytest
 
 from fav.errors import FavError
 from fav.synthetic.paintings import album
-from fav.synthetic.paintings.marks import FINE, HEIGHT, WIDTH, closed, curve, fill, noise, reduced, ribbon, spaced_lines, taper
+from fav.synthetic.paintings.marks import (
+    FINE,
+    HEIGHT,
+    WIDTH,
+    closed,
+    curve,
+    fill,
+    noise,
+    reduced,
+    ribbon,
+    spaced_lines,
+    taper,
+)
 
 COMMITTED = Path(__file__).resolve().parents[2] / "styles" / "paintings"
 
@@ -33,7 +45,9 @@ def test_no_painting_has_an_empty_half_or_a_single_tone():
 @pytest.mark.parametrize("name", album.PAINTINGS)
 def test_the_program_paints_what_is_committed(name):
     committed = cv2.imread(str(COMMITTED / f"{name}.jpg")).astype(int)
-    painted = cv2.imdecode(cv2.imencode(".jpg", album.PAINTINGS[name](), [cv2.IMWRITE_JPEG_QUALITY, album.QUALITY])[1], cv2.IMREAD_COLOR)
+    painted = cv2.imdecode(
+        cv2.imencode(".jpg", album.PAINTINGS[name](), [cv2.IMWRITE_JPEG_QUALITY, album.QUALITY])[1], cv2.IMREAD_COLOR
+    )
     assert np.abs(painted.astype(int) - committed).mean() < 0.5
 
 
@@ -55,7 +69,9 @@ def test_lines_keep_their_distance_and_stay_inside():
     assert all(np.ptp(line[:, 1]) == 0 and line[:, 0].min() >= 30 and line[:, 0].max() <= 130 for line in lines)
     for one, height in enumerate(heights):
         for other in range(one):
-            apart = lines[one][:, 0].min() > lines[other][:, 0].max() or lines[other][:, 0].min() > lines[one][:, 0].max()
+            apart = (
+                lines[one][:, 0].min() > lines[other][:, 0].max() or lines[other][:, 0].min() > lines[one][:, 0].max()
+            )
             assert apart or abs(height - heights[other]) >= 9
     assert len(lines) >= 5
 

@@ -30,11 +30,51 @@ LAMP = np.array([-0.74, 0.66, 0.52]) / np.linalg.norm([-0.74, 0.66, 0.52])
 PAPER, COAL, CHALK = np.array([176, 203, 222]), np.array([36, 33, 36]), np.array([226, 240, 248])
 
 # Heights and radii of what was turned on a wheel, in units of about 10 cm.
-JUG = ((0, 0.5), (0.05, 0.62), (0.5, 0.95), (1.0, 1.06), (1.45, 0.93), (1.85, 0.6), (2.1, 0.47), (2.35, 0.5), (2.5, 0.6))
-BOTTLE = ((0, 0.5), (0.08, 0.56), (1.5, 0.57), (1.75, 0.52), (2.05, 0.3), (2.3, 0.19), (2.95, 0.17), (3.0, 0.22), (3.15, 0.22))
+JUG = (
+    (0, 0.5),
+    (0.05, 0.62),
+    (0.5, 0.95),
+    (1.0, 1.06),
+    (1.45, 0.93),
+    (1.85, 0.6),
+    (2.1, 0.47),
+    (2.35, 0.5),
+    (2.5, 0.6),
+)
+BOTTLE = (
+    (0, 0.5),
+    (0.08, 0.56),
+    (1.5, 0.57),
+    (1.75, 0.52),
+    (2.05, 0.3),
+    (2.3, 0.19),
+    (2.95, 0.17),
+    (3.0, 0.22),
+    (3.15, 0.22),
+)
 BOWL = ((0, 0.34), (0.1, 0.36), (0.16, 0.3), (0.3, 0.62), (0.5, 0.9), (0.72, 1.05), (0.76, 1.06))
-PEAR = ((0, 0.12), (0.06, 0.3), (0.3, 0.46), (0.5, 0.48), (0.75, 0.37), (0.98, 0.23), (1.15, 0.18), (1.24, 0.08), (1.26, 0.0))
-APPLE = ((0.0, 0.16), (0.05, 0.27), (0.22, 0.43), (0.42, 0.49), (0.62, 0.45), (0.76, 0.31), (0.8, 0.18), (0.76, 0.05), (0.74, 0))
+PEAR = (
+    (0, 0.12),
+    (0.06, 0.3),
+    (0.3, 0.46),
+    (0.5, 0.48),
+    (0.75, 0.37),
+    (0.98, 0.23),
+    (1.15, 0.18),
+    (1.24, 0.08),
+    (1.26, 0.0),
+)
+APPLE = (
+    (0.0, 0.16),
+    (0.05, 0.27),
+    (0.22, 0.43),
+    (0.42, 0.49),
+    (0.62, 0.45),
+    (0.76, 0.31),
+    (0.8, 0.18),
+    (0.76, 0.05),
+    (0.74, 0),
+)
 
 
 @dataclass(frozen=True)
@@ -101,11 +141,15 @@ def _distances(place: np.ndarray) -> np.ndarray:
     # A cloth over the table and its front: it hangs in folds, and lies in waves.
     share = np.clip(-y / 0.8, 0, 1)
     left, right = -0.95 + 0.35 * np.sin(z * 1.3) - 0.25 * share, 2.95 + 0.3 * np.sin(z * 1.7 + 1)
-    folds = (0.05 + 0.08 * share) * (1 + np.sin(5.6 * x + 1.9 * np.sin(1.3 * x + 2) + 0.8 * y + 0.7)) * step(0, 0.35, -y)
+    folds = (
+        (0.05 + 0.08 * share) * (1 + np.sin(5.6 * x + 1.9 * np.sin(1.3 * x + 2) + 0.8 * y + 0.7)) * step(0, 0.35, -y)
+    )
     waves = 0.045 * (1 + np.sin(3.1 * x + 2.6 * z + 1.2 * np.sin(1.3 * z))) * step(-0.4, 0.9, z)
     slab = np.maximum(y - 0.035 - waves, z - EDGE - 0.05 - folds)
     hem = -1.35 - 0.12 * np.sin(2.3 * x + 0.5)
-    slab = np.maximum(np.maximum(slab, np.maximum(left - x, x - right)), np.maximum(hem - y, 0.15 * np.sin(x * 2.1) + 0.05 - z))
+    slab = np.maximum(
+        np.maximum(slab, np.maximum(left - x, x - right)), np.maximum(hem - y, 0.15 * np.sin(x * 2.1) + 0.05 - z)
+    )
     out.append(slab * 0.55)
     out.append(z + 3.2)
     stems = [np.full(len(place), 9.0)]
@@ -121,7 +165,9 @@ def _distances(place: np.ndarray) -> np.ndarray:
     return np.stack(out)
 
 
-def _march(start: np.ndarray, ahead: np.ndarray, longest: float, steps: int, soft: float = 0) -> tuple[np.ndarray, np.ndarray]:
+def _march(
+    start: np.ndarray, ahead: np.ndarray, longest: float, steps: int, soft: float = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """How far each ray goes (n,), and with `soft` how much light comes through (n,) 0 to 1."""
     far = np.full(len(start), 0.02)
     light = np.ones(len(start))
@@ -144,7 +190,9 @@ def _seen() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     right = np.cross([0, 1, 0], back)
     right /= np.linalg.norm(right)
     up = np.cross(back, right)
-    u, v = np.meshgrid((np.arange(width) + 0.5 - width / 2) / (width / 2), -(np.arange(height) + 0.5 - height / 2) / (width / 2))
+    u, v = np.meshgrid(
+        (np.arange(width) + 0.5 - width / 2) / (width / 2), -(np.arange(height) + 0.5 - height / 2) / (width / 2)
+    )
     ahead = u.reshape(-1, 1) * right + v.reshape(-1, 1) * up - back * LENS
     ahead /= np.linalg.norm(ahead, axis=1, keepdims=True)
     eye = np.broadcast_to(EYE, ahead.shape)
@@ -178,7 +226,9 @@ def _enlarged(image: np.ndarray) -> np.ndarray:
     return cv2.resize(image.astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
 
 
-def _strokes(rng: np.random.Generator, lines: list[np.ndarray], dark: np.ndarray, width: float, firm: float) -> np.ndarray:
+def _strokes(
+    rng: np.random.Generator, lines: list[np.ndarray], dark: np.ndarray, width: float, firm: float
+) -> np.ndarray:
     """A layer of strokes, (HEIGHT, WIDTH) 0 to 1: wider and firmer where it is dark."""
     layer = np.zeros((HEIGHT * FINE, WIDTH * FINE), np.uint8)
     for line in lines:
@@ -186,7 +236,11 @@ def _strokes(rng: np.random.Generator, lines: list[np.ndarray], dark: np.ndarray
         here = float(dark[min(row, HEIGHT - 1), min(column, WIDTH - 1)])
         wobble = np.cumsum(rng.standard_normal((len(line), 2)) * 0.12, axis=0)
         swell = width * (0.55 + 0.75 * here) * rng.uniform(0.8, 1.25)
-        fill(layer, ribbon(line + wobble - wobble.mean(axis=0), taper(len(line), 0.25, 0.5) * swell), 255 * min(1, firm * (0.55 + 0.6 * here) * rng.uniform(0.8, 1.1)))
+        fill(
+            layer,
+            ribbon(line + wobble - wobble.mean(axis=0), taper(len(line), 0.25, 0.5) * swell),
+            255 * min(1, firm * (0.55 + 0.6 * here) * rng.uniform(0.8, 1.1)),
+        )
     return reduced(layer).astype(np.float32) / 255
 
 
@@ -200,7 +254,9 @@ def _contours(rng: np.random.Generator, which: np.ndarray, dark: np.ndarray) -> 
             chain = outline[:, 0].astype(np.float64) + 0.5
             if len(chain) < 40:
                 continue
-            chain = np.stack([np.convolve(np.pad(side, 6, mode="wrap"), np.ones(13) / 13, "valid") for side in chain.T], axis=1)[::3]
+            chain = np.stack(
+                [np.convolve(np.pad(side, 6, mode="wrap"), np.ones(13) / 13, "valid") for side in chain.T], axis=1
+            )[::3]
             start = 0
             while start < len(chain) - 6:
                 count = int(rng.integers(14, 50))
@@ -214,8 +270,14 @@ def _contours(rng: np.random.Generator, which: np.ndarray, dark: np.ndarray) -> 
                 if rng.random() < 0.75 - 1.6 * here:
                     continue
                 for _ in range(1 + (here > 0.6)):
-                    moved = piece + rng.normal(0, 1.1, 2) + np.linspace(-1, 1, len(piece))[:, None] * rng.normal(0, 1.2, 2)
-                    fill(layer, ribbon(moved, taper(len(piece), 0.4, 0.5) * (1.6 + 5.5 * here**1.7) * rng.uniform(0.7, 1.2)), 255 * min(1, 0.5 + 0.6 * here))
+                    moved = (
+                        piece + rng.normal(0, 1.1, 2) + np.linspace(-1, 1, len(piece))[:, None] * rng.normal(0, 1.2, 2)
+                    )
+                    fill(
+                        layer,
+                        ribbon(moved, taper(len(piece), 0.4, 0.5) * (1.6 + 5.5 * here**1.7) * rng.uniform(0.7, 1.2)),
+                        255 * min(1, 0.5 + 0.6 * here),
+                    )
     return reduced(layer).astype(np.float32) / 255
 
 
@@ -235,7 +297,9 @@ def charcoal() -> np.ndarray:
     across = np.linspace(0, 1, WIDTH)[None]
     dark = 1 - light**0.62
     wall = kind == WALL
-    dark[wall] = (np.clip(0.93 - 0.75 * across + 0.12 * down + 0.1 * noise(rng, 150), 0.12, 0.95) * 0.75 + 0.3 * dark)[wall]
+    dark[wall] = (np.clip(0.93 - 0.75 * across + 0.12 * down + 0.1 * noise(rng, 150), 0.12, 0.95) * 0.75 + 0.3 * dark)[
+        wall
+    ]
     dark = np.clip(dark, 0, 1).astype(np.float32)
 
     around = np.arctan2(right * 0.38, near + 0.35)  # along the ellipses of a turned thing, seen from a little above
@@ -246,8 +310,16 @@ def charcoal() -> np.ndarray:
     folds = (kind == CLOTH) & (up < 0.75)
     around = np.where(folds, 1.45 + 0.9 * right, around).astype(np.float32)
 
-    edges = cv2.dilate(cv2.morphologyEx(kind.astype(np.float32), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)), np.ones((2, 2), np.uint8)) > 0
-    total = 0.62 * blurred(dark, 6) ** 1.25 * step(0.1, 0.5, blurred(dark, 10)) * (1 + 0.16 * noise(rng, 50, octaves=2))  # rubbed in
+    edges = (
+        cv2.dilate(
+            cv2.morphologyEx(kind.astype(np.float32), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)),
+            np.ones((2, 2), np.uint8),
+        )
+        > 0
+    )
+    total = (
+        0.62 * blurred(dark, 6) ** 1.25 * step(0.1, 0.5, blurred(dark, 10)) * (1 + 0.16 * noise(rng, 50, octaves=2))
+    )  # rubbed in
     tooth = noise(rng, 4) * 0.75 + noise(rng, 8) * 0.45
     layers = (  # how dark a place must be, turn of the strokes, their distance where it is light and dark, width, firmness, length
         (0.20, 0.0, (14.0, 9.0), 6.0, 0.72, 170),
@@ -267,5 +339,7 @@ def charcoal() -> np.ndarray:
     total = np.clip(total, 0, 1)[..., None]
     paper = PAPER + 3.0 * noise(rng, 60, octaves=3)[..., None] + 1.5 * noise(rng, 6)[..., None]
     picture = paper * (1 - total) + COAL * total
-    white = (blurred(step(0.9, 1.0, light) * np.isin(kind, (*range(len(THINGS)), HANDLE, CLOTH)), 1.2))[..., None] * 0.75
+    white = (blurred(step(0.9, 1.0, light) * np.isin(kind, (*range(len(THINGS)), HANDLE, CLOTH)), 1.2))[
+        ..., None
+    ] * 0.75
     return np.clip(picture * (1 - white) + CHALK * white, 0, 255).round().astype(np.uint8)

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-from fav.util.opencv import NO_ARRAY
-
 WIDTH, HEIGHT = 1024, 800
 FINE = 2  # drawn larger by this
 SUBPIXEL = 4  # binary digits of OpenCV's coordinates behind the point
@@ -36,7 +34,9 @@ def noise(rng: np.random.Generator, cell: float, scale: float = 1, stretch: floa
     for _ in range(octaves):
         rows, columns = int(HEIGHT / cell) + 3, int(WIDTH / (cell * stretch)) + 3
         coarse = rng.standard_normal((rows, columns)).astype(np.float32)
-        large = cv2.resize(coarse, (round(columns * cell * stretch * scale), round(rows * cell * scale)), interpolation=cv2.INTER_CUBIC)
+        large = cv2.resize(
+            coarse, (round(columns * cell * stretch * scale), round(rows * cell * scale)), interpolation=cv2.INTER_CUBIC
+        )
         top, left = round(cell * scale), round(cell * stretch * scale)
         total += np.float32(strength) * large[top : top + total.shape[0], left : left + total.shape[1]]
         power += strength**2

@@ -1,0 +1,86 @@
+"""A note where the styles of a mixture do not fit each other."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fav.errors import sanitize
+from fav.model.interpolation import Mixture
+from fav.model.network import StyleNetwork
+from fav.model.runner import StyleRunner
+from fav.pipeline.over_time import mixtures
+from fav.pipeline.request import Request
+from fav.synthetic.photographs import photograph
+from fav.util.fingerprint import hash_of
+
+# Mean absolute difference in gray levels. Of the styles that ship, mixtures that look clean have up to 15, mixtures with false
+# colors and noise have 25 to 43.
+FALSE_COLORS = 22.0
+SHORT = 192  # pixels of the shorter side of the picture that is painted
+
+
+def mixture_notes(request: Request) -> tuple[str, ...]:
+    """A note where a mixture of a request paints colors that lie between its styles nowhere.
+
+    Raises:
+        FavError: a style cannot be read, or the architectures differ.
+    """
+    if not request.mix:
+        return ()
+    points = [tuple(fraction for _, fraction in mix) for mix in mixtures(request.mix)]
+    between = [tuple((a + b) / 2 for a, b in zip(before, after)) for before, after in zip(points, points[1:])]
+    others = tuple(style for style, _ in request.mix)
+    error = max(mixture_error(request.style, others, fractions) for fractions in (*points, *between))
+    if error <= FALSE_COLORS:
+        return ()
+    names = ", ".join(sanitize(style.stem) for style in (request.style, *others))
+    return (
+        f"--mix: {names} do not fit each other: expect false colors and noise (the mixture is {error:.0f} gray levels off what "
+        f"lies between them; up to {FALSE_COLORS:.0f} looks clean). Styles mix well where one was trained from the other; fav "
+        "try with the same --mix shows a frame",
+    )
+
+
+def mixture_error(style: Path, others: Sequence[Path], fractions: Sequence[float]) -> float:
+    """How far a mixture is from the mean of its styles, on one rendered picture.
+
+    Args:
+        style: the first style. Its fraction is 1 minus those of the others.
+        others: the other styles.
+        fractions: of the others, from 0 to 1, with a sum of at most 1.
+
+    Returns:
+        Mean absolute difference, in gray levels, between the picture by the mixed network and the weighted mean of the
+        pictures by each network.
+
+    Raises:
+        FavError: a style cannot be read, or the architectures differ.
+    """
+    return _mixture_error(tuple((hash_of(path), str(path)) for path in (style, *others)), tuple(fractions))
+
+
+@lru_cache(32)
+def _mixture_error(styles: tuple[tuple[str | None, str], ...], fractions: tuple[float, ...]) -> float:
+    first, *others = (Path(path) for _, path in styles)
+    mixture = Mixture(first, others)
+    alone = [
+        mixture.network([float(here == number) for here in range(len(others))]) for number in range(-1, len(others))
+    ]
+    shares = [1 - sum(fractions), *fractions]
+    between = sum(share * _painted(network) for share, network in zip(shares, alone))
+    return float(np.abs(_painted(mixture.network(fractions)) - between).mean())
+
+
+def _painted(network: StyleNetwork) -> np.ndarray:
+    """The picture, stylized alone: (H, W, 3) float64, BGR, 0 to 255."""
+    return StyleRunner(network, device="cpu", backend="torch").stylize(_picture()).astype(np.float64)
+
+
+@lru_cache(1)
+def _picture() -> np.ndarray:
+    picture = photograph(0)
+    ratio = SHORT / min(picture.shape[:2])
+    return cv2.resize(picture, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)
