@@ -13,6 +13,7 @@ from fav.errors import FavError
 from fav.flow import METHODS, Flow
 from fav.pipeline.request import check_range
 from fav.util.atomic import check_new, new_directory, new_file
+from shared.option_types import ChoiceType
 
 SIZE = [job_option("width"), job_option("scale")]
 
@@ -22,7 +23,7 @@ SIZE = [job_option("width"), job_option("scale")]
 @click.argument("second")
 @click.argument("out", type=FILE, required=False)
 @options([*FLOW, *RANGE, *SIZE, *FPS])
-@click.option("--method", type=click.Choice(list(METHODS)), hidden=True, help="As --flow.")
+@click.option("--method", type=ChoiceType(list(METHODS)), hidden=True, help="As --flow.")
 @click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
 @one_line_errors
 def flow(first: str, second: str, out: Path | None, method: str | None, threads: int | None, **values) -> None:

@@ -9,7 +9,7 @@ import click
 
 from fav.cli.common import fail_with, one_line_errors, open_existing, share_for, submit_and_print
 from fav.cli.log_options import LOG
-from fav.cli.options import FILE, JOB, NumberType, RenamedOption, WholeType, job_option, options
+from fav.cli.options import FILE, JOB, RenamedOption, job_option, options
 from fav.errors import FavError
 from fav.monitor.console import tell
 from fav.pipeline import job_control
@@ -27,6 +27,7 @@ from shared.identity import identities
 from shared.jobs import Job, all_jobs, is_ended
 from shared.membership import Node
 from shared.notify import notify_on_exit
+from shared.option_types import NumberType, WholeType
 from shared.recovery import Recovery
 from shared.shared_dir import SharedDir
 

@@ -9,15 +9,16 @@ from fav.cli.common import one_line_errors
 from fav.cli.options import BACKEND, FILE, limits, options
 from fav.errors import FavError
 from fav.model.bundled_styles import style_file
+from shared.option_types import WholeType
 
 
 @click.command()
 @click.argument("source")
 @click.argument("styles", nargs=-1, required=True, type=FILE, metavar="STYLE...")
-@click.option("--width", type=click.IntRange(16, 8192), default=480, show_default=True, help="Width of the pictures.")
+@click.option("--width", type=WholeType(16, 8192), default=480, show_default=True, help="Width of the pictures.")
 @click.option("--flow", default="dis", show_default=True, help="Flow method, as for a film.")
 @click.option("--no-temporal", is_flag=True, help="Stylize each frame on its own: faster, and it flickers.")
-@click.option("--frames", type=click.IntRange(1), help="Stop after so many pictures.")
+@click.option("--frames", type=WholeType(1), help="Stop after so many pictures.")
 @click.option(
     "--no-window", is_flag=True, help="Show nothing; say at the end how many pictures were made, and how fast."
 )

@@ -1,6 +1,5 @@
 """The click options of a job, defined once for `node.py`, `coordinator.py` and `python -m fav`."""
 
-import math
 import re
 from pathlib import Path
 
@@ -12,40 +11,10 @@ from fav.model.bundled_styles import style_file
 from fav.pipeline.option import AUTO_CHUNK, KINDS, Option, is_unset
 from fav.pipeline.request import Request
 from fav.pipeline.spec import MAX_SIDE, OPTIONS
+from shared.option_types import ChoiceType, NumberType, WholeType, shown
 
 FILE = click.Path(path_type=Path)
 DIGITS = 12  # maximum length of whole numbers
-
-
-class NumberType(click.FloatRange):
-    """A number within a range. Refuses `nan` and `inf`, which Python reads as numbers."""
-
-    def convert(self, value, param, ctx):
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            self.fail(f"expected a number{_bounds(self)}, got {value!r}", param, ctx)
-        return super().convert(number, param, ctx)
-
-
-class WholeType(click.IntRange):
-    """A whole number within a range."""
-
-    def convert(self, value, param, ctx):
-        try:
-            number = int(value)
-        except ValueError:
-            self.fail(f"expected a whole number{_bounds(self)}, got {value!r}", param, ctx)
-        return super().convert(number, param, ctx)
-
-
-def _bounds(numbers: click.FloatRange | click.IntRange) -> str:
-    if numbers.min is None:
-        return ""
-    least = f"{'above' if numbers.min_open else 'from'} {numbers.min:g}"
-    return f" {least}" + ("" if numbers.max is None else f" to {numbers.max:g}")
 
 
 def limits(option: str) -> click.ParamType:
@@ -66,7 +35,7 @@ class LabelType(click.ParamType):
 
     def convert(self, value, param, ctx):
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,80}", value):
-            self.fail(f"expected 1 to 80 letters, digits, dots, hyphens or underscores, got {value!r}", param, ctx)
+            self.fail(f"expected 1 to 80 letters, digits, dots, hyphens or underscores, got {shown(value)}", param, ctx)
         return value
 
 
@@ -82,7 +51,9 @@ class RangeType(click.ParamType):
                 raise ValueError
             return int(start or 0), int(stop) if stop else None
         except ValueError:
-            self.fail(f"expected START:STOP, frame numbers from 0, like 100:250 or 100:, got {value!r}", param, ctx)
+            self.fail(
+                f"expected START:STOP, frame numbers from 0, like 100:250 or 100:, got {shown(value)}", param, ctx
+            )
 
 
 class FrameRangeType(click.ParamType):
@@ -92,7 +63,7 @@ class FrameRangeType(click.ParamType):
         if isinstance(value, tuple):
             return value
         if not all(map(_is_whole, value.split(","))):
-            self.fail(f"expected frame numbers from 0, like 48,96,144, got {value!r}", param, ctx)
+            self.fail(f"expected frame numbers from 0, like 48,96,144, got {shown(value)}", param, ctx)
         return tuple(map(int, value.split(",")))
 
 
@@ -107,7 +78,7 @@ class ChunkType(click.ParamType):
         chunk = OPTIONS["chunk"]
         if not (_is_whole(value) and chunk.accepts(int(value))):
             self.fail(
-                f"expected auto, off, or a number of frames from {chunk.least} on, at most {chunk.most}, got {value!r}",
+                f"expected auto, off, or a number of frames from {chunk.least} on, at most {chunk.most}, got {shown(value)}",
                 param,
                 ctx,
             )
@@ -122,7 +93,9 @@ class SizeType(click.ParamType):
             return value
         sides, most = value.split("x"), MAX_SIDE
         if len(sides) != 2 or not all(_is_whole(side) and int(side) <= most for side in sides):
-            self.fail(f"expected WIDTHxHEIGHT in pixels, like 640x360, at most {most} each, got {value!r}", param, ctx)
+            self.fail(
+                f"expected WIDTHxHEIGHT in pixels, like 640x360, at most {most} each, got {shown(value)}", param, ctx
+            )
         return int(sides[0]), int(sides[1])
 
 
@@ -136,7 +109,7 @@ class StyleWeightType(click.ParamType):
         try:
             return style_file(Path(style)), float(weight) if style else float("")
         except ValueError:
-            self.fail(f"expected STYLE:WEIGHT, like wave.safetensors:0.3, got {value!r}", param, ctx)
+            self.fail(f"expected STYLE:WEIGHT, like wave.safetensors:0.3, got {shown(value)}", param, ctx)
 
 
 class RenamedOption(click.Option):
@@ -193,7 +166,7 @@ def _type(option: Option) -> click.ParamType:
     if option.name in OWN_TYPES:
         return OWN_TYPES[option.name]
     if option.words:
-        return click.Choice(option.words)
+        return ChoiceType(option.words)
     if option.least is not None:
         return limits(option.name)
     return FILE if option.kind == KINDS["file"] else click.STRING
@@ -220,7 +193,7 @@ DEVICE_HELP = "What the networks run on: cpu, or cuda:0 and so on. auto: a GPU t
 BACKEND = [
     click.option("--device", default="auto", show_default=True, help=DEVICE_HELP),
     click.option(
-        "--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True, help=BACKEND_HELP
+        "--backend", type=ChoiceType(["auto", *BACKENDS]), default="auto", show_default=True, help=BACKEND_HELP
     ),
 ]
 

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from fav.cli.common import one_line_errors
 from fav.cli.log_options import LOG, log_settings, start_record
-from fav.cli.options import FILE, NumberType, limits, options
+from fav.cli.options import FILE, limits, options
 from fav.cli.outputs import check_place
 from fav.errors import FavError
 from fav.model.architecture import PRESETS
@@ -34,6 +34,7 @@ from fav.training.config import (
 )
 from fav.training.outputs import OutputPaths
 from fav.util.text import duration
+from shared.option_types import ChoiceType, NumberType, WholeType
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
 )
 @click.option(
     "--iterations",
-    type=click.IntRange(1),
+    type=WholeType(1),
     help=f"Stop after so many iterations.  [default: {ITERATIONS}; without PHOTOS_DIR, --minutes decides]",
 )
 @click.option(
@@ -113,15 +114,15 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
 )
 @click.option(
     "--crop",
-    type=click.IntRange(32, 1024),
+    type=WholeType(32, 1024),
     default=224,
     show_default=True,
     help="Side of the training images, in pixels.",
 )
-@click.option("--batch", type=click.IntRange(1, 256), default=2, show_default=True, help="Samples per iteration.")
+@click.option("--batch", type=WholeType(1, 256), default=2, show_default=True, help="Samples per iteration.")
 @click.option(
     "--style-size",
-    type=click.IntRange(64, 4096),
+    type=WholeType(64, 4096),
     default=1024,
     show_default=True,
     help="Longer side of the painting, in pixels, at most as many as it has; larger gives larger strokes.",
@@ -155,7 +156,7 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
 )
 @click.option(
     "--pooling",
-    type=click.Choice(["max", "average"]),
+    type=ChoiceType(["max", "average"]),
     default="max",
     show_default=True,
     help="Pooling of the loss network. average: for paintings of flat areas.",
@@ -195,7 +196,7 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
 )
 @click.option(
     "--pixel-loss",
-    type=click.Choice(PIXEL_LOSSES),
+    type=ChoiceType(PIXEL_LOSSES),
     default=PIXEL_LOSSES[0],
     show_default=True,
     help="How the difference of pixels is measured.",
@@ -237,7 +238,7 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
 @click.option(
     "--lr-decay-every",
     "decay_every",
-    type=click.IntRange(0),
+    type=WholeType(0),
     default=0,
     show_default=True,
     help="Iterations after which the learning rate is multiplied by --lr-decay-factor, again and again; 0: never.",
@@ -259,14 +260,14 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
 )
 @click.option(
     "--single-image-until",
-    type=click.IntRange(0),
+    type=WholeType(0),
     default=0,
     show_default=True,
     help="Learn from stills alone up to this iteration, whatever --data-mix says.",
 )
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
+    type=ChoiceType(["auto", "float32", "bfloat16"]),
     default="auto",
     show_default=True,
     help="Precision of the convolutions. auto: bfloat16 on processors and GPUs that support it.",
@@ -274,7 +275,7 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
 @click.option(
     "--rng-seed",
     "seed",
-    type=click.IntRange(0, 2**31),
+    type=WholeType(0, 2**31),
     default=0,
     show_default=True,
     help="Seed of the random numbers.",
@@ -283,7 +284,7 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
 @click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
 @click.option(
     "--workers",
-    type=click.IntRange(0, 64),
+    type=WholeType(0, 64),
     help="Processes that make samples; 0: only this one.  [default: 1; up to 8 with a GPU]",
 )
 @click.option(

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from fav.cli.common import one_line_errors
-from fav.cli.options import BACKEND, FILE, FPS, StyleWeightType, WholeType, job_option, limits, options
+from fav.cli.options import BACKEND, FILE, FPS, StyleWeightType, job_option, limits, options
 from fav.cli.outputs import check_place
 from fav.errors import FavError, sanitize
 from fav.model.bundled_styles import named_styles, style_file
 from fav.util.atomic import check_new, new_file, own_file
 from fav.util.text import duration
+from shared.option_types import WholeType
 
 if TYPE_CHECKING:
     from fav.stylize.trial import Variant

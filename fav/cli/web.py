@@ -10,6 +10,7 @@ from fav.cli.options import FILE
 from fav.errors import FavError
 from fav.pipeline.job_files import open_share
 from shared.errors import JobQueueError
+from shared.option_types import WholeType
 
 PORT = 8765
 TRIES = 20  # ports, where none was asked for
@@ -24,7 +25,7 @@ PLAIN = (
 @click.argument("shared", type=FILE)
 @click.option(
     "--port",
-    type=click.IntRange(1, 65535),
+    type=WholeType(1, 65535),
     help=f"The port to listen on.  [default: {PORT}, or the next one that is free]",
 )
 @click.option(
