@@ -11,12 +11,16 @@ MAX_SHOWN = 80  # letters of a bad value in a message
 class NumberType(click.FloatRange):
     """A finite number within a range. `nan` and `inf`, which Python reads as numbers, are refused."""
 
+    name = "number"  # in the help, where click has FLOAT RANGE
+
     def convert(self, value, param, ctx):
         return _convert(self, value, float, "a number", param, ctx)
 
 
 class WholeType(click.IntRange):
     """A whole number within a range."""
+
+    name = "integer"
 
     def convert(self, value, param, ctx):
         return _convert(self, value, int, "a whole number", param, ctx)

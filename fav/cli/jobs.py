@@ -160,7 +160,9 @@ class StitchCommand(click.Command):
 @click.command(cls=StitchCommand)
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
-@click.option("--out", help="The film's name, relative to SHARED.  [default: the job's name and a number]")
+@click.option(
+    "--out", metavar="FILE", help="The film's name, relative to SHARED.  [default: the job's name and a number]"
+)
 @options(
     [job_option(name, unset="the job's") for name in ("codec", "pixel_format", "preset", "crf", "strength", "mask")]
 )

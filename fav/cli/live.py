@@ -16,7 +16,9 @@ from shared.option_types import WholeType
 @click.argument("source")
 @click.argument("styles", nargs=-1, required=True, type=FILE, metavar="STYLE...")
 @click.option("--width", type=WholeType(16, 8192), default=480, show_default=True, help="Width of the pictures.")
-@click.option("--flow", default="dis", show_default=True, help="Flow method, as for a film.")
+@click.option(
+    "--flow", metavar="METHOD", default="dis", show_default=True, help="Optical flow method, as for `fav stylize`."
+)
 @click.option("--no-temporal", is_flag=True, help="Stylize each frame on its own: faster, and it flickers.")
 @click.option("--frames", type=WholeType(1), help="Stop after so many pictures.")
 @click.option(
