@@ -117,7 +117,7 @@ def try_styles(
     from fav.stylize.trial import Variant, trials
     from fav.util.images import resize
     from fav.video import SourceSettings, probe
-    from fav.video.moment import frames_at
+    from fav.video.sampling import frames_at
 
     found = [style_file(style) for style in styles] or list(named_styles().values())
     for style in (*found, *(style for style, _ in mixes)):

@@ -24,8 +24,8 @@ from fav.errors import FavError
 from fav.util.image_sequence import is_sequence
 from fav.video.decoding import DecodedFrame, Decoder
 from fav.video.index import FrameIndex
-from fav.video.settings import AS_IT_IS, SourceSettings
-from fav.video.shot_detection import FLASH, LONG_SIDE, RecordedChanges
+from fav.video.settings import DEFAULT_SETTINGS, SourceSettings
+from fav.video.shot_detection import FLASH, LONG_SIDE, RecordedDifferences
 from fav.video.truncation import is_truncated
 
 LEAST_RANGE = 240  # packets: shorter ranges would decode more of each other
@@ -119,7 +119,7 @@ class DecodedRange:
     own: int
     shape: tuple[str, str] = ("", "")
     facts: tuple[tuple[int, str], ...] = ()
-    changes: RecordedChanges | None = None
+    changes: RecordedDifferences | None = None
     why: str = ""
 
     def frames(self, begin: int) -> Iterator[IndexedFrame]:
@@ -162,7 +162,7 @@ class DecodedRange:
         if fields["changes"] is not None:
             scores = [float(score) for score in fields["changes"]["scores"]]
             since = {int(number): [float(one) for one in some] for number, some in fields["changes"]["since"].items()}
-            changes = RecordedChanges(threshold, scores, since)
+            changes = RecordedDifferences(threshold, scores, since)
             if len(scores) != len(index) or not changes.is_whole:
                 raise ValueError("expected the changes of each frame")
         width_height, kind = map(str, fields["shape"])
@@ -185,7 +185,7 @@ class _Checksum:
 
 def survey(
     video: Path | str,
-    settings: SourceSettings = AS_IT_IS,
+    settings: SourceSettings = DEFAULT_SETTINGS,
     stop: int | None = None,
     least: int = LEAST_RANGE,
     report_progress: Callable[[], None] = lambda: None,
@@ -292,7 +292,7 @@ def decode_range(
     video: Path | str,
     known: Survey,
     number: int,
-    settings: SourceSettings = AS_IT_IS,
+    settings: SourceSettings = DEFAULT_SETTINGS,
     threshold: float | None = None,
     report_progress: Callable[[], None] = lambda: None,
 ) -> DecodedRange:
@@ -373,7 +373,7 @@ def _decoded(
     decoder.watch = watch.passes
     frames: list[DecodedFrame] = []
     facts: list[tuple[int, str]] = []
-    changes = None if threshold is None else RecordedChanges(threshold)
+    changes = None if threshold is None else RecordedDifferences(threshold)
     own = 0
     for frame in decoder:
         report_progress()

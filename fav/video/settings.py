@@ -20,4 +20,4 @@ class SourceSettings:
     deinterlace: bool = True
 
 
-AS_IT_IS = SourceSettings()
+DEFAULT_SETTINGS = SourceSettings()

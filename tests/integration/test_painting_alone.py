@@ -24,7 +24,7 @@ from fav.training.loop import Outcome, TrainingLoop
 from fav.training.nearest import COSTLY, multiplications, ranked
 from fav.training.outputs import OutputPaths
 from fav.training.setup import prepare
-from fav.video.moment import frames_over
+from fav.video.sampling import frames_spread_over
 from tests.helpers.clips import ffmpeg
 from tests.helpers.commands import refused
 from tests.helpers.networks import random_network
@@ -127,10 +127,10 @@ def test_built_in_pictures_and_those_held_out_are_apart():
 
 
 def test_frames_of_a_video_are_spread_over_all_of_it(film, tmp_path):
-    spread = frames_over(film, 8)
+    spread = frames_spread_over(film, 8)
     levels = [frame.mean() for frame in spread]
     assert len(spread) == 8 and levels == sorted(levels) and np.ptp(levels) > 100
-    every = frames_over(film, 64)
+    every = frames_spread_over(film, 64)
     assert len(every) == 40, "each frame once"
     numbered = tmp_path / "%02d.png"
     for number, frame in enumerate(every):
