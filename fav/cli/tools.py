@@ -27,7 +27,7 @@ with checked_imports():
     from fav.errors import FavError
     from fav.synthetic.scene import MOTIONS
     from fav.util.atomic import check_new, new_directory, new_file
-    from shared.command_names import pass_on
+    from shared.command_names import export_entry
     from shared.fscheck.__main__ import main as check_fs
     from shared.option_types import ChoiceType, WholeType
     from shared.source_hash import version
@@ -53,7 +53,7 @@ def main() -> None:
 
     JOB is a job's name as `status` shows it; where there is only one job, it may be left out.
     """
-    pass_on()
+    export_entry()
 
 
 @main.command()

@@ -32,7 +32,7 @@ command -v "$python" > /dev/null || {
         "(a hosts file: python= says where one is)" >&2
     exit 64
 }
-exec "$python" -m fav.launch.host_probe "$question"
+exec "$python" -m fav.launch.host_probe "$request"
 """
 
 
@@ -99,8 +99,8 @@ class HostChecker:
 
     def script(self, path: str, python: str, share: str, nonce_file: str, nonce: str, devices: tuple[str, ...]) -> str:
         """The shell script that checks a machine from the checkout `path`. `parse_report` reads its output."""
-        question = ProbeRequest(share, nonce_file, nonce, self.job.name, self.version, devices, self.backend)
-        return f"path={ssh.quoted(path)} python={ssh.quoted(python)} question={ssh.quoted(question.to_json())}{SCRIPT}"
+        request = ProbeRequest(share, nonce_file, nonce, self.job.name, self.version, devices, self.backend)
+        return f"path={ssh.quoted(path)} python={ssh.quoted(python)} request={ssh.quoted(request.to_json())}{SCRIPT}"
 
 
 def parse_report(done: CompletedProcess[str], path: str) -> HostReport | HostRejected:
