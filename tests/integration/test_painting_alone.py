@@ -186,8 +186,8 @@ def begun(painting, film, loss_network, tmp_path) -> tuple[TrainingLoop, Batches
     """A training of three iterations that is about to begin."""
     names = OutputPaths(tmp_path / "out.safetensors")
     inputs = TrainingInputs(painting, None, str(loss_network), video=film, device="cpu", threads=1)
-    recipe = TrainingConfig("stripes.png", arch=TINY, crop=32, style_size=96, steps="0:0", precision="float32")
-    return *prepare(names, inputs, recipe, StopCriteria(3), "")[:2], names
+    config = TrainingConfig("stripes.png", arch=TINY, crop=32, style_size=96, steps="0:0", precision="float32")
+    return *prepare(names, inputs, config, StopCriteria(3), "")[:2], names
 
 
 @pytest.mark.parametrize("during, done, verdict", [
@@ -195,7 +195,7 @@ def begun(painting, film, loss_network, tmp_path) -> tuple[TrainingLoop, Batches
 def test_a_signal_ends_what_takes_long_and_state_style_and_table_are_there(begun, tmp_path, during, done, verdict):
     loop, batches, names = begun
     if during == "samples":
-        batches = RingingBatches(batches.recipe, batches.photos, [])
+        batches = RingingBatches(batches.config, batches.photos, [])
     else:
         object.__setattr__(loop.samples, "photos", Ringing(loop.samples.photos))
     outcome = loop.run(batches, 0)
