@@ -1,4 +1,4 @@
-"""`python -m fav evaluate`."""
+"""`fav evaluate`."""
 
 from contextlib import ExitStack
 from pathlib import Path

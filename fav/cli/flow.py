@@ -1,4 +1,4 @@
-"""`python -m fav flow`: the optical flow between two images, or of a whole clip, as files."""
+"""`fav flow`: write the optical flow between two images, or of a whole clip, to files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -86,7 +86,7 @@ def _of_clip(video: str, out: Path, make: Callable[[], Flow], values: dict) -> N
     source, (start, stop) = probe(video, SourceSettings(values["fps"])), values["range"]
     with new_directory(check_place(out)) as directory, Progress() as progress:
         bar = progress.add_task(
-            "finding flow", total=None if source.frames is None else min(stop or source.frames, source.frames) - start
+            "computing flow", total=None if source.frames is None else min(stop or source.frames, source.frames) - start
         )
         size = film_size(source, values["width"], values["scale"])
         count = export_flow(

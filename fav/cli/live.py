@@ -1,4 +1,4 @@
-"""`python -m fav live`: a camera or a stream in styles, in a window."""
+"""`fav live`: a camera or a stream in styles, in a window."""
 
 from contextlib import ExitStack
 from pathlib import Path

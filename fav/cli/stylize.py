@@ -1,4 +1,4 @@
-"""`python -m fav stylize`: stylize a video or pictures on this machine, without a shared directory."""
+"""`fav stylize`: stylize a video or pictures on this machine, without a shared directory."""
 
 from pathlib import Path
 
