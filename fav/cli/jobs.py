@@ -189,7 +189,7 @@ def stitch(
     """
     from fav.pipeline.artifacts import JobArtifacts, check_output_directory
     from fav.pipeline.delivery import unpack_images
-    from fav.pipeline.film_comment import film_comment, refinished
+    from fav.pipeline.film_comment import film_comment, with_postprocessing
     from fav.pipeline.film_output import another_film, within
     from fav.pipeline.stitching import FilmSegments
     from fav.pipeline.stitching import stitch as write
@@ -214,20 +214,20 @@ def stitch(
     if mask:
         check_mask(mask, video, artifacts.spec.source)
     values = {"strength": strength, "preserve_colors": preserve_colors}
-    finish = replace(
+    postprocessing = replace(
         spec.postprocess_settings(share.layout.root),
         **{name: value for name, value in values.items() if value is not None},
         **({"mask": mask} if mask or no_mask else {}),
     )
     name = Path(spec.out)
     mask_hash = hash_of(mask) if mask else None if no_mask else spec.mask_hash
-    made_by = film_comment(refinished(spec, finish, mask, mask_hash))
+    made_by = film_comment(with_postprocessing(spec, postprocessing, mask, mask_hash))
     with temporary_member(share) as node:
         private, final = node.temp_path(), spec.film(share.layout.root)
         try:
             with (
                 exclusive(private) as file,
-                FilmSegments(artifacts, video, spec.encoder, finish, name=name) as segments,
+                FilmSegments(artifacts, video, spec.encoder, postprocessing, name=name) as segments,
             ):
                 notes = write(artifacts, video, file, spec.encoder, segments.get, segments.again, name, made_by=made_by)
         except ResultVanishedError as error:
