@@ -323,8 +323,8 @@ def train(
     place, and STYLE_IMAGE is left out.
     """
     style_image, photos_dir, out = _parse_arguments(context, inputs, steady, video)
-    # PyTorch reads this when it is imported. By default, waiting threads spin and take the cores from the processes that
-    # make samples. On two busy cores, an iteration took 11 to 18 s; with this, it takes 2 to 3 s.
+    # PyTorch reads this when it is imported. By default, waiting threads spin and take the cores from the processes
+    # that make samples. On two busy cores, an iteration took 11 to 18 s; with this, it takes 2 to 3 s.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     values["arch"] = PRESETS.get(values["arch"], values["arch"])
     outputs = OutputPaths(check_place(out))
@@ -383,7 +383,7 @@ def train(
 def _parse_arguments(
     context: click.Context, inputs: tuple[Path, ...], steady: Path | None, video: Path | None
 ) -> tuple[Path, Path | None, Path]:
-    """Assign the arguments. Returns the painting (or the model), the folder of photographs (or None), and the new style."""
+    """Assign the arguments. Returns the painting or model, the folder of photographs (or None), and the new style."""
     expected = "PHOTOS_DIR OUT" if steady else "STYLE_IMAGE PHOTOS_DIR OUT"
     most, without = expected.count(" ") + 1, "with --steady no painting is needed"
     if len(inputs) > most:

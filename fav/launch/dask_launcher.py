@@ -95,9 +95,9 @@ def _rejection(completed: CompletedProcess) -> str:
 
 
 def nonce_file_of(share: SharedDir) -> tuple[str, str]:
-    """Write a file by which workers recognize the operator's shared directory; return its path below the root, and its content.
+    """Write a file by which workers recognize the operator's shared directory.
 
-    It is not removed, because a busy worker may run the check late.
+    Returns its path below the root, and its content. It is not removed, because a busy worker may run the check late.
     """
     path = share.layout.logs / "dask.sign"
     try:

@@ -34,7 +34,7 @@ class ProbeRequest:
 
     Attributes:
         root: path of the shared directory on the host.
-        nonce_file: a file below `root` that the operator wrote, so that the host can tell whether both see one directory.
+        nonce_file: a file below `root` that the operator wrote; it shows whether both see the same directory.
         nonce: the file's content.
         job: name of the job.
         version: of the program on the operator's machine.

@@ -86,7 +86,7 @@ def publish_under_name(node: Node, job: Job, task: Task, wanted: Path, what: str
 
 
 def publish_images(node: Node, job: Job, task: Task, wanted: Path, what: str) -> Path:
-    """Unpack the images of a result, a tar file, into a directory. Arguments, result and errors as for `publish_under_name`.
+    """Unpack the images of a result, a tar file, into a directory. The signature is that of `publish_under_name`.
 
     The directory appears with all images at once. An existing directory is used if it is empty, or has some of these
     images and no other file with the name of one; missing images are put back.
@@ -164,7 +164,7 @@ def compare_images(result: Path, directory: Path, whole: bool = False) -> ImageD
 
 
 def replace_missing_images(node: Node, result: Path, directory: Path, missing: Iterable[str]) -> bool:
-    """Put missing images of a tar back into their directory. Returns False if another file takes such a name meanwhile."""
+    """Put missing images of a tar back into their directory. Returns False if another file takes such a name."""
     system, wanted, put = node.share.system, set(missing), []
     for name, content in images_in(result):
         if name not in wanted:
@@ -218,7 +218,7 @@ def _unpack(node: Node, result: Path, directory: Path) -> None:
 
 
 def _take_directory(node: Node, result: Path, draft: Path, directory: Path) -> bool:
-    """Give a directory of images its name. Returns whether the directory of that name has the images. OSError as for `rename`."""
+    """Give a directory of images its name. Returns whether the images are there now. OSError as for `rename`."""
     try:
         node.share.system.rename(draft, directory)  # over an empty directory, and never over another one
     except OSError as error:
@@ -241,8 +241,8 @@ def has_same_content(result: Path, out: Path) -> bool:
 def abandon(node: Node, job: Job, task: Task, out: Path) -> None:
     """Remove a result's name in the shared directory before the result is made again, if the name is a link to it.
 
-    The file is renamed first and checked then. If it is another file, which the user put there, it gets its name back; if
-    that is taken, it stays beside it.
+    The file is renamed first and checked then. If it is another file, which the user put there, it gets its name
+    back; if that is taken, it stays beside it.
     """
     system, result = node.share.system, job.layout.result(task)
     aside = out.with_name(f".{node.temp_path().name}.{out.name}")
@@ -264,7 +264,7 @@ def evaluation_name(film: Path, suffix: str) -> Path:
 
 
 def link_or_copy(node: Node, film: Path, out: Path) -> bool:
-    """Give a complete file a second name: by a link, or by a copy if there are no links. Returns False if the name is taken."""
+    """Give a complete file a second name, by a link or a copy. Returns False if the name is taken."""
     system = node.share.system
     try:
         system.link(film, out)

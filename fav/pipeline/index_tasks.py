@@ -1,11 +1,11 @@
 """The index of a film: by one node that decodes the video from its beginning, or by all nodes, range by range.
 
-    index k    index segment k: frames and cuts of a part of the video; needs the video, or the decoded ranges up to there
+    index k    index segment k: frames and cuts of a part of the video; needs the video, or decoded ranges
     survey     where the video can be divided into ranges (`fav.video.ranges`)
     decode k   the frames of range k; needs the survey
 
-A single node indexes the video in one pass. If a second node joins while much of the video is left, it makes the survey.
-From then on all nodes decode ranges, and the index segments are put together from them. Both ways give the same bytes,
+A single node indexes the video in one pass. If a second node joins while much of the video is left, it makes the
+survey. From then on all nodes decode ranges, and the index segments are put together from them. Both ways give the same bytes,
 so any node may use either. If a range cannot be used, the rest of the index is made in one pass.
 """
 
@@ -84,7 +84,7 @@ class IndexTasks:
                 yield decode_task(number)
 
     def next_segment(self, lost: Callable[[], set[str]]) -> Task | None:
-        """The index segment after the one that this node just made; None if there is none, or its ranges are not decoded."""
+        """The index segment after the one that this node made; None if there is none, or its ranges are missing."""
         timeline = self.artifacts.timeline
         if timeline.is_complete:
             return None

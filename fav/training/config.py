@@ -93,8 +93,8 @@ class TrainingConfig:
 
     Attributes:
         style: file name of the painting or the model.
-        style_print: fingerprint of its content, as all names that end in _print. These, `loss_network`, and an open `arch`
-            ("") or `precision` ("auto") are filled in when the inputs are opened.
+        style_print: fingerprint of its content, as all names that end in _print. These, `loss_network`, and an open
+            `arch` ("") or `precision` ("auto") are filled in when the inputs are opened.
         mix: proportions of the kinds of samples (`parse_mix`).
         steps: number of unrolled steps, by iteration (`parse_steps`).
         through: whether gradients pass through the steps.
@@ -194,7 +194,7 @@ class TrainingConfig:
         check_arch(self.arch or WIDE_VIEW)
 
     def kind(self, iteration: int) -> str:
-        """The kind of samples of an iteration, drawn by the proportions of `mix`. Depends only on seed and iteration."""
+        """The kind of samples of an iteration, drawn by the proportions of `mix`. It depends on seed and iteration."""
         if iteration < self.single_image_until:
             return "single_image"
         mix = parse_mix(self.mix)
@@ -209,7 +209,7 @@ class TrainingConfig:
 
 
 def parse_mix(text: str) -> dict[str, float]:
-    """Parse the proportions of kinds of samples, such as `shift:1,single_image:5`. Raises FavError if they are not valid."""
+    """Parse proportions of kinds of samples, such as `shift:1,single_image:5`. Raises FavError if not valid."""
     mix: dict[str, float] = {}
     for entry in text.split(","):
         kind, _, share = entry.partition(":")
@@ -285,7 +285,7 @@ def parse_layers(option: str, text: str) -> dict[str, float] | None:
 
 
 def check_arch(arch: str) -> None:
-    """Raise FavError unless this is an architecture with 7 input and 3 output channels. (StyleNetwork checks that it keeps the size.)"""
+    """Raise FavError unless this is an architecture with 7 input and 3 output channels that keeps the frame size."""
     import torch  # after the command has set OMP_WAIT_POLICY
 
     from fav.model.network import StyleNetwork

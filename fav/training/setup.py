@@ -138,7 +138,7 @@ def _make_losses(
 
 
 def _sheet_images(painting: Painting | None) -> list[tuple[str, np.ndarray]]:
-    """Images of the painting for the contact sheet, with captions: the whole, and the part to learn from if that differs."""
+    """Images of the painting for the contact sheet, with captions: the whole, and the part to learn from."""
     if painting is None:
         return []
     if not painting.crop and not painting.grain:
@@ -219,7 +219,7 @@ def _precision(config: TrainingConfig, state: dict | None, device: torch.device)
 def _open_material(
     inputs: TrainingInputs, config: TrainingConfig
 ) -> tuple[ImageFolder, list[Clip], str | None, list[str]]:
-    """Open the photographs and clips. Returns both, the fingerprint of the clips, and notes on files that are left out."""
+    """Open photographs and clips. Returns both, the fingerprint of the clips, and notes on files left out."""
     with Progress(transient=True, disable=not Console().is_terminal) as progress:
         bar = progress.add_task("looking at the photographs", total=None)
 

@@ -17,9 +17,9 @@ MAX_TICKS = 1 << 62  # of a time base: the sum of two such times still fits into
 
 @dataclass(frozen=True, eq=False)
 class FrameIndex:
-    """The frames of a video, or of a segment of it, in presentation order. All arrays have one length; do not change them.
+    """The frames of a video, or of a segment of it, in presentation order.
 
-    Frame numbers are positions in the arrays, so the index of a whole video starts at frame 0.
+    All arrays have one length; do not change them. Frame numbers are positions in the arrays, so the index of a whole video starts at frame 0.
 
     Attributes:
         pts: int64, presentation times in ticks of `time_base`, ascending.
@@ -108,5 +108,5 @@ class FrameIndex:
         return number if number < len(self) and self.pts[number] == pts else None
 
     def end(self, stop: int) -> int:
-        """The end time of the frame before `stop`: the time of frame `stop`, or by its own duration if there is no such frame."""
+        """The end time of the frame before `stop`: the time of frame `stop`, or by its own duration if it is the last."""
         return int(self.pts[stop]) if stop < len(self) else int(self.pts[stop - 1] + self.duration[stop - 1])

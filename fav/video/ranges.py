@@ -136,7 +136,7 @@ class DecodedRange:
             yield IndexedFrame(number, *row)
 
     def check_joint(self, following: "DecodedRange") -> None:
-        """Raise UnusableRangeError unless the next range begins with the same frames that follow the own frames here."""
+        """Raise UnusableRangeError unless the next range begins with the frames that follow the own frames here."""
         tail = len(self.index) - self.own
         shared = min(tail, len(following.index))
         for name in ("pts", "duration", "keyframe", "crc", "shift"):
@@ -270,7 +270,7 @@ def _begins(decoder: Decoder, packet: av.Packet) -> bool:
         return False
     name = decoder.stream.codec_context.codec.canonical_name
     if name == "h264":
-        # An IDR picture: ITU-T H.264, 7.4.1.2.4. Other keyframes may be followed by frames that refer to frames before them.
+        # An IDR picture: ITU-T H.264, 7.4.1.2.4. Frames after other keyframes may refer to frames before these.
         return {kind & 31 for kind in _units(packet, decoder.stream.codec_context.extradata or b"")} & set(
             range(1, 6)
         ) == {5}
@@ -280,7 +280,7 @@ def _begins(decoder: Decoder, packet: av.Packet) -> bool:
 
 
 def _units(packet: av.Packet, extradata: bytes) -> set[int]:
-    """The first bytes of the NAL units of an H.264 packet. The extradata tells the size of their length fields, if any."""
+    """The first bytes of the NAL units of an H.264 packet. The extradata has the size of their length fields."""
     data, found = bytes(packet), set()
     if len(extradata) > 4 and extradata[0] == 1:
         size, place = (extradata[4] & 3) + 1, 0

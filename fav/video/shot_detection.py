@@ -55,7 +55,7 @@ class CutDetector:
         return self._classifier.undecided
 
     def push(self, number: int, frame: np.ndarray) -> list[int]:
-        """Return the cuts that are decided by this frame, (H, W, 3) uint8 BGR. Numbers ascend by one; frame 0 is no cut.
+        """Return the cuts that are decided by this frame, (H, W, 3) uint8 BGR. Numbers ascend by one.
 
         A long side of LONG_SIDE is enough; larger frames find the same cuts and take longer.
         """
@@ -68,14 +68,14 @@ class CutDetector:
 
 
 class FrameDifferences:
-    """Measures differences between frames: of consecutive frames, and of the newest frame from those before a candidate."""
+    """Measures differences between frames: consecutive ones, and the newest one and those before a candidate."""
 
     def __init__(self, threshold: float = THRESHOLD):
         self._detector = ContentDetector(threshold)
         self._recent: deque[tuple[int, np.ndarray]] = deque(maxlen=2 * (FLASH + 1))  # in HSV
 
     def push(self, number: int, frame: np.ndarray) -> float:
-        """The mean difference of this frame, (H, W, 3) uint8 BGR, from the one before; 0 for the first one. Numbers ascend by one."""
+        """The mean difference of this frame, (H, W, 3) uint8 BGR, from the one before; 0 for the first one."""
         self._recent.append((number, cv2.cvtColor(frame, cv2.COLOR_BGR2HSV)))
         return self._detector._calculate_frame_score(number, frame) or 0.0
 
@@ -153,7 +153,7 @@ class CutCandidate:
     last_cut: int | None
 
     def is_like(self, change: float, threshold: float) -> bool:
-        """Whether a later frame belongs to the shot before the candidate. `change` is its smallest difference from that shot."""
+        """Whether a frame belongs to the shot before the candidate, given its smallest difference from that shot."""
         return change < min(self.score / 2, threshold)
 
 
