@@ -17,17 +17,19 @@ esac
 
 fits() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; }
 
-python=
+python= found=
 for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
     if fits "$candidate"; then python=$candidate; break; fi
+    release=$("$candidate" --version 2> /dev/null) && found="${found:+$found, }$release ($candidate)"
 done
 if [ -z "$python" ]; then
-    echo "install.sh: expected Python 3.11 or newer, found $(python3 --version 2> /dev/null || echo none);" \
-         "on Debian and Ubuntu: sudo apt install python3 python3-venv, or name one with PYTHON=..." >&2
+    echo "install.sh: expected Python 3.11 or newer, found ${found:-none};" \
+         "on Debian and Ubuntu: sudo apt install python3 python3-venv, or name one: PYTHON=/path/to/python3.12 bash install.sh" >&2
     exit 1
 fi
 if ! "$python" -c 'import venv, ensurepip' 2> /dev/null; then
-    echo "install.sh: $python has no venv module; on Debian and Ubuntu: sudo apt install python3-venv" >&2
+    echo "install.sh: expected the modules venv and ensurepip in $("$python" --version) ($python), found none;" \
+         "on Debian and Ubuntu: sudo apt install $("$python" -c 'import sys; print("python3-venv or python3.%d-venv" % sys.version_info[1])')" >&2
     exit 1
 fi
 
@@ -41,16 +43,16 @@ if ! fits .venv/bin/python; then
 fi
 install() { .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"; }
 
-# What pyproject.toml requires, with one of its extras, one a line.
+# What pyproject.toml requires, one a line: of the program, or of one of its extras.
 ranges() {
-    .venv/bin/python - "$1" << 'END'
+    .venv/bin/python - "${1:-}" << 'END'
 import re, sys, tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 def of(extra):
     for line in project["optional-dependencies"][extra]:
         own = re.fullmatch(rf"{project['name']}\[(.*)\]", line)
         yield from (each for name in own[1].split(",") for each in of(name)) if own else [line]
-print(*project["dependencies"], *of(sys.argv[1]), sep="\n")
+print(*(of(sys.argv[1]) if sys.argv[1] else project["dependencies"]), sep="\n")
 END
 }
 
@@ -60,9 +62,21 @@ if [ -e "$stamp" ]; then
 else
     echo "install.sh: installing the versions of $lock (PyTorch is large: this takes minutes)"
     if ! { install --require-hashes -r "$lock" && install -r requirements-torch.lock; }; then
-        echo "install.sh: those exact versions do not fit this Python or machine; taking the newest in the allowed ranges"
+        echo "install.sh: those exact versions could not be installed; trying the newest in the allowed ranges"
+        ranges > .venv/ranges.txt
+        if ! install -r .venv/ranges.txt; then
+            echo "install.sh: expected packages from an index that pip reaches, ready-made for this Python and machine, got pip's" \
+                 "errors above; check the network, or name an index (PIP_INDEX_URL) or a directory of wheels (PIP_FIND_LINKS)" >&2
+            exit 1
+        fi
         ranges "$extra" > .venv/ranges.txt
-        install -r .venv/ranges.txt
+        if ! install -r .venv/ranges.txt; then
+            if [ "$extra" = dev ]; then
+                echo "install.sh: expected the packages of the tests, got pip's errors above; without --dev, the program works" >&2
+                exit 1
+            fi
+            echo "install.sh: going on without $extra, which makes processors faster: PyTorch runs the network" >&2
+        fi
     fi
     opencv=$(.venv/bin/python -m pip list --disable-pip-version-check 2> /dev/null | grep -ci '^opencv' || true)
     if [ "$opencv" != 1 ]; then

@@ -20,7 +20,7 @@ from fav.stylize.recurrence import Recurrence
 from fav.synthetic.scene import Scene, view
 from fav.util.images import resize
 from fav.video import decode
-from fav.video.shot_detection import CutFinder
+from fav.video.shot_detection import ShotSplitter
 
 MATERIAL = ROOT.parent / "shared" / "data"
 RATE = 25  # frames a second of clips that are drawn or played forth and back
@@ -38,8 +38,8 @@ def scene(motion: str, size: tuple[int, int], count: int) -> Frames:
 def video(path: Path, width: int) -> Frames:
     """All frames of a video at that width, its cuts found as they are when a film is made."""
     with decode(path) as decoding:
-        finder, base = CutFinder(), decoding.time_base
-        cuts = {cut for frame in decoding for cut in finder.push(frame)} | set(finder.finish())
+        splitter, base = ShotSplitter(), decoding.time_base
+        cuts = {cut for frame in decoding for cut in splitter.push(frame)} | set(splitter.finish())
     with decode(path) as decoding:
         for frame in decoding:
             yield at_width(frame.image(), width), frame.pts * base, frame.number in cuts

@@ -4,6 +4,7 @@ It knows nothing of video. From the bottom up:
 
     errors              the root of every error that a user reads, and those of the job system
     command_names       how the user types a command: `fav status` or `coordinator.py status`
+    option_types        numbers and words on command lines, and what is said of a bad one
     filesystem          the only module that touches the file system, the clock and the process table
     paths               where each file of the shared directory lies
     shared_dir          one opened directory; `marker` and `ownership` say what in it is ours

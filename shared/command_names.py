@@ -21,8 +21,8 @@ def entry() -> str:
     return "coordinator.py" if CHECKOUT else "fav"
 
 
-def pass_on() -> None:
-    """Pass the form of commands on to child processes."""
+def export_entry() -> None:
+    """Set ENTRY, so that messages of child processes name commands in the same form."""
     os.environ[ENTRY] = entry()
 
 

@@ -1,4 +1,4 @@
-"""`python -m fav evaluate`."""
+"""`fav evaluate`."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -36,7 +36,7 @@ from fav.util.atomic import check_new, new_file
     default=LOSS_NETWORK,
     show_default=True,
     metavar="NAME|FILE",
-    help="The network for --style, as for `python -m fav train`.",
+    help="The network for --style, as for `fav train`.",
 )
 @click.option(
     "--seams",

@@ -1,4 +1,4 @@
-"""`python -m fav flow`: the optical flow between two images, or of a whole clip, as files."""
+"""`fav flow`: write the optical flow between two images, or of a whole clip, to files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +14,7 @@ from fav.errors import FavError
 from fav.flow import METHODS, Flow
 from fav.pipeline.request import check_range
 from fav.util.atomic import check_new, new_directory, new_file
+from shared.option_types import ChoiceType
 
 SIZE = [job_option("width"), job_option("scale")]
 
@@ -23,7 +24,7 @@ SIZE = [job_option("width"), job_option("scale")]
 @click.argument("second", type=SOURCE)
 @click.argument("out", type=FILE, required=False)
 @options([*FLOW, *RANGE, *SIZE, *FPS])
-@click.option("--method", type=click.Choice(list(METHODS)), hidden=True, help="As --flow.")
+@click.option("--method", type=ChoiceType(list(METHODS)), hidden=True, help="As --flow.")
 @click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
 @click.option(
     "--share",
@@ -154,7 +155,7 @@ def _of_clip(video: str, out: Path, make: Callable[[], Flow], values: dict) -> N
     source, (start, stop) = probe(video, SourceSettings(values["fps"])), values["range"]
     with new_directory(check_place(out)) as directory, Progress() as progress:
         bar = progress.add_task(
-            "finding flow", total=None if source.frames is None else min(stop or source.frames, source.frames) - start
+            "computing flow", total=None if source.frames is None else min(stop or source.frames, source.frames) - start
         )
         size = film_size(source, values["width"], values["scale"])
         count = export_flow(

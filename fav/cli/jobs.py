@@ -9,7 +9,7 @@ import click
 
 from fav.cli.common import fail_with, one_line_errors, open_existing, share_for, submit_and_print
 from fav.cli.log_options import LOG
-from fav.cli.options import FILE, JOB, SOURCE, NumberType, RenamedOption, WholeType, job_option, options
+from fav.cli.options import FILE, JOB, SOURCE, RenamedOption, job_option, options
 from fav.errors import FavError
 from fav.monitor.console import tell
 from fav.pipeline import job_control
@@ -27,6 +27,7 @@ from shared.identity import identities
 from shared.jobs import Job, all_jobs, is_ended
 from shared.membership import Node
 from shared.notify import notify_on_exit
+from shared.option_types import NumberType, WholeType
 from shared.recovery import Recovery
 from shared.shared_dir import SharedDir
 
@@ -159,7 +160,9 @@ class StitchCommand(click.Command):
 @click.command(cls=StitchCommand)
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
-@click.option("--out", help="The film's name, relative to SHARED.  [default: the job's name and a number]")
+@click.option(
+    "--out", metavar="FILE", help="The film's name, relative to SHARED.  [default: the job's name and a number]"
+)
 @options(
     [
         job_option(name, unset="the job's")
@@ -190,7 +193,7 @@ def stitch(
     """
     from fav.pipeline.artifacts import JobArtifacts, check_output_directory
     from fav.pipeline.delivery import unpack_images
-    from fav.pipeline.film_comment import film_comment, refinished
+    from fav.pipeline.film_comment import film_comment, with_postprocessing
     from fav.pipeline.film_output import another_film, within
     from fav.pipeline.over_time import check_curves
     from fav.pipeline.stitching import FilmSegments
@@ -221,23 +224,23 @@ def stitch(
     curves = {name: value for name, value in curves.items() if value is not None}
     if any(isinstance(value, str) for value in curves.values()):
         check_curves(curves, artifacts.spec.source.name or video, probe(video, artifacts.spec.source))
-    finish = replace(
+    postprocessing = replace(
         spec.postprocess_settings(share.layout.root),
         **{name: Curve.of(value) for name, value in curves.items()},
         **({} if preserve_colors is None else {"preserve_colors": preserve_colors}),
         **({"mask": mask} if mask or no_mask else {}),
     )
-    if mask_strength is not None and not finish.mask:
+    if mask_strength is not None and not postprocessing.mask:
         raise FavError("--mask-strength: expected a job with a mask, or --mask")
     name = Path(spec.out)
     mask_hash = hash_of(mask) if mask else None if no_mask else spec.mask_hash
-    made_by = film_comment(refinished(spec, finish, mask, mask_hash))
+    made_by = film_comment(with_postprocessing(spec, postprocessing, mask, mask_hash))
     with temporary_member(share) as node:
         private, final = node.temp_path(), spec.film(share.layout.root)
         try:
             with (
                 exclusive(private) as file,
-                FilmSegments(artifacts, video, spec.encoder, finish, name=name) as segments,
+                FilmSegments(artifacts, video, spec.encoder, postprocessing, name=name) as segments,
             ):
                 notes = write(artifacts, video, file, spec.encoder, segments.get, segments.again, name, made_by=made_by)
         except ResultVanishedError as error:

@@ -1,4 +1,4 @@
-"""`python -m fav live`: a camera or a stream in styles, in a window."""
+"""`fav live`: a camera or a stream in styles, in a window."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,18 +9,19 @@ from fav.cli.common import one_line_errors
 from fav.cli.options import BACKEND, FILE, SOURCE, limits, options
 from fav.errors import FavError
 from fav.model.bundled_styles import style_file
+from shared.option_types import WholeType
 
 
 @click.command()
 @click.argument("source", type=SOURCE)
 @click.argument("styles", nargs=-1, required=True, type=FILE, metavar="STYLE...")
-@click.option("--width", type=click.IntRange(16, 8192), default=480, show_default=True, help="Width of the pictures.")
-@click.option("--flow", default="dis", show_default=True, help="Flow method, as for a film.")
-@click.option("--no-temporal", is_flag=True, help="Stylize each frame on its own: faster, and it flickers.")
-@click.option("--frames", type=click.IntRange(1), help="Stop after so many pictures.")
+@click.option("--width", type=WholeType(16, 8192), default=480, show_default=True, help="Width of the pictures.")
 @click.option(
-    "--no-window", is_flag=True, help="Show nothing; say at the end how many pictures were made, and how fast."
+    "--flow", metavar="METHOD", default="dis", show_default=True, help="Optical flow method, as for `fav stylize`."
 )
+@click.option("--no-temporal", is_flag=True, help="Stylize each frame on its own: faster, and it flickers.")
+@click.option("--frames", type=WholeType(1), help="Stop after so many pictures.")
+@click.option("--no-window", is_flag=True, help="Show nothing; print the number of pictures and the rate at the end.")
 @click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
 @options(BACKEND)
 @one_line_errors
@@ -59,15 +60,15 @@ def live(
     if not no_temporal:
         flows.check(flow, None)
     method = None if no_temporal else flows.make(flow, None, device, precision, threads)
-    stylizer, made = LiveStylizer(runners, width, method), 0
+    stylizer, count = LiveStylizer(runners, width, method), 0
     with ExitStack() as stack:
-        coming = stack.enter_context(open_source(source))
+        frames_in = stack.enter_context(open_source(source))
         show = None if no_window else stack.enter_context(window())
-        for frame in coming:
-            picture, made = stylizer.stylize(frame), made + 1
+        for frame in frames_in:
+            picture, count = stylizer.stylize(frame), count + 1
             rate = f"{stylizer.rate:.1f} a second" if stylizer.rate else "…"
             title = f"{stylizer.chosen + 1}: {paths[stylizer.chosen].stem}, {rate}"
-            if (show and not stylizer.key(show(picture, title))) or made == frames:
+            if (show and not stylizer.key(show(picture, title))) or count == frames:
                 break
     rate = f", {stylizer.rate:.1f} a second" if stylizer.rate else ""
-    click.echo(f"done: {made} pictures{rate}")
+    click.echo(f"done: {count} pictures{rate}")

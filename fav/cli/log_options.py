@@ -9,6 +9,7 @@ import click
 import fav
 from fav.monitor.console import LogSettings
 from shared.logs import log_start
+from shared.option_types import ChoiceType
 from shared.source_hash import version
 
 _KEY = "fav.cli.log_options"
@@ -26,7 +27,7 @@ LOG = [
     ),
     click.option(
         "--log-format",
-        type=click.Choice(FORMATS),
+        type=ChoiceType(FORMATS),
         default="text",
         show_default=True,
         expose_value=False,

@@ -1,6 +1,5 @@
 """The click options of a job, defined once for `node.py`, `coordinator.py` and `python -m fav`."""
 
-import math
 import os
 import re
 from pathlib import Path
@@ -15,6 +14,7 @@ from fav.pipeline.option import AUTO_CHUNK, KINDS, Option, is_unset
 from fav.pipeline.request import Request
 from fav.pipeline.spec import MAX_SIDE, OPTIONS
 from fav.util.curve import is_curve, parse
+from shared.option_types import ChoiceType, NumberType, WholeType, shown
 
 DIGITS = 12  # maximum length of whole numbers
 
@@ -48,37 +48,6 @@ def _refuse_empty(kind: click.ParamType, value, param, ctx) -> None:
 FILE, SOURCE = FileType(), SourceType()
 
 
-class NumberType(click.FloatRange):
-    """A number within a range. Refuses `nan` and `inf`, which Python reads as numbers."""
-
-    def convert(self, value, param, ctx):
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            self.fail(f"expected a number{_bounds(self)}, got {value!r}", param, ctx)
-        return super().convert(number, param, ctx)
-
-
-class WholeType(click.IntRange):
-    """A whole number within a range."""
-
-    def convert(self, value, param, ctx):
-        try:
-            number = int(value)
-        except ValueError:
-            self.fail(f"expected a whole number{_bounds(self)}, got {value!r}", param, ctx)
-        return super().convert(number, param, ctx)
-
-
-def _bounds(numbers: click.FloatRange | click.IntRange) -> str:
-    if numbers.min is None:
-        return ""
-    least = f"{'above' if numbers.min_open else 'from'} {numbers.min:g}"
-    return f" {least}" + ("" if numbers.max is None else f" to {numbers.max:g}")
-
-
 def limits(option: str) -> click.ParamType:
     """The click type with the range of a numeric option of a job."""
     found = OPTIONS[option]
@@ -97,7 +66,7 @@ class LabelType(click.ParamType):
 
     def convert(self, value, param, ctx):
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,80}", value):
-            self.fail(f"expected 1 to 80 letters, digits, dots, hyphens or underscores, got {value!r}", param, ctx)
+            self.fail(f"expected 1 to 80 letters, digits, dots, hyphens or underscores, got {shown(value)}", param, ctx)
         return value
 
 
@@ -113,7 +82,9 @@ class RangeType(click.ParamType):
                 raise ValueError
             return int(start or 0), int(stop) if stop else None
         except ValueError:
-            self.fail(f"expected START:STOP, frame numbers from 0, like 100:250 or 100:, got {value!r}", param, ctx)
+            self.fail(
+                f"expected START:STOP, frame numbers from 0, like 100:250 or 100:, got {shown(value)}", param, ctx
+            )
 
 
 class FrameRangeType(click.ParamType):
@@ -123,7 +94,7 @@ class FrameRangeType(click.ParamType):
         if isinstance(value, tuple):
             return value
         if not all(map(_is_whole, value.split(","))):
-            self.fail(f"expected frame numbers from 0, like 48,96,144, got {value!r}", param, ctx)
+            self.fail(f"expected frame numbers from 0, like 48,96,144, got {shown(value)}", param, ctx)
         return tuple(map(int, value.split(",")))
 
 
@@ -138,7 +109,7 @@ class ChunkType(click.ParamType):
         chunk = OPTIONS["chunk"]
         if not (_is_whole(value) and chunk.accepts(int(value))):
             self.fail(
-                f"expected auto, off, or a number of frames from {chunk.least} on, at most {chunk.most}, got {value!r}",
+                f"expected auto, off, or a number of frames from {chunk.least} on, at most {chunk.most}, got {shown(value)}",
                 param,
                 ctx,
             )
@@ -153,7 +124,9 @@ class SizeType(click.ParamType):
             return value
         sides, most = value.split("x"), MAX_SIDE
         if len(sides) != 2 or not all(_is_whole(side) and int(side) <= most for side in sides):
-            self.fail(f"expected WIDTHxHEIGHT in pixels, like 640x360, at most {most} each, got {value!r}", param, ctx)
+            self.fail(
+                f"expected WIDTHxHEIGHT in pixels, like 640x360, at most {most} each, got {shown(value)}", param, ctx
+            )
         return int(sides[0]), int(sides[1])
 
 
@@ -167,7 +140,7 @@ class StyleWeightType(click.ParamType):
         try:
             return style_file(Path(style)), float(weight) if style else float("")
         except ValueError:
-            self.fail(f"expected STYLE:WEIGHT, like wave.safetensors:0.3, got {value!r}", param, ctx)
+            self.fail(f"expected STYLE:WEIGHT, like wave.safetensors:0.3, got {shown(value)}", param, ctx)
 
 
 class CurveType(click.ParamType):
@@ -197,7 +170,7 @@ class StyleCurveType(StyleWeightType):
             return super().convert(value, param, ctx)
         try:
             if not style:
-                raise FavError(f"expected STYLE@CURVE, like wave@0:1,10:0, got {value!r}")
+                raise FavError(f"expected STYLE@CURVE, like wave@0:1,10:0, got {shown(value)}")
             return style_file(Path(style)), str(parse(curve))
         except FavError as error:
             self.fail(str(error), param, ctx)
@@ -257,7 +230,7 @@ def _type(option: Option) -> click.ParamType:
     if option.name in OWN_TYPES:
         return OWN_TYPES[option.name]
     if option.words:
-        return click.Choice(option.words)
+        return ChoiceType(option.words)
     if option.kind == KINDS["curve"] and option.least is not None and option.most is not None:
         return CurveType(option.least, option.most)
     if option.least is not None:
@@ -286,7 +259,7 @@ DEVICE_HELP = "What the networks run on: cpu, or cuda:0 and so on. auto: a GPU t
 BACKEND = [
     click.option("--device", default="auto", show_default=True, help=DEVICE_HELP),
     click.option(
-        "--backend", type=click.Choice(["auto", *BACKENDS]), default="auto", show_default=True, help=BACKEND_HELP
+        "--backend", type=ChoiceType(["auto", *BACKENDS]), default="auto", show_default=True, help=BACKEND_HELP
     ),
 ]
 

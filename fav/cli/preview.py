@@ -155,6 +155,7 @@ def preview_path(root: Path, spec: JobSpec) -> Path:
 @click.option(
     "--out",
     type=FILE,
+    metavar="FILE",
     help="The film's file, or a small animation: .gif or .webp.  [default: beside the film, FILM.preview.mp4 and so on, "
     "replaced each time]",
 )

@@ -15,7 +15,10 @@ from fav.util.safe_path import resolve_input
 @click.argument("shared", type=FILE)
 @click.argument("job", required=False)
 @click.option(
-    "--out", type=FILE, help="The page's file.  [default: beside the film, FILM.report.html, replaced each time]"
+    "--out",
+    type=FILE,
+    metavar="FILE",
+    help="The page's file.  [default: beside the film, FILM.report.html, replaced each time]",
 )
 @one_line_errors
 def report(shared: Path, job: str | None, out: Path | None) -> None:

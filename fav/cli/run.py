@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from fav.cli.common import finished_film, one_line_errors, share_for, submit_and_print
 from fav.cli.log_options import LOG, log_settings, start_record
-from fav.cli.options import BACKEND, FILE, JOB, SOURCE, NumberType, RenamedOption, WholeType, options, request_of
+from fav.cli.options import BACKEND, FILE, JOB, SOURCE, RenamedOption, options, request_of
 from fav.cli.preview import previews
 from fav.launch.executor import Executor, run_job
 from fav.launch.local_launcher import LocalExecutor
@@ -19,6 +19,7 @@ from fav.monitor.snapshot import SnapshotReader
 from fav.monitor.text import failures
 from fav.pipeline.job_naming import default_name
 from shared.jobs import Job
+from shared.option_types import NumberType, WholeType
 
 HOSTS_HELP = ("Start nodes on these machines by ssh instead: one host per line (docs/how-to/cluster.md). The file is read "
               "again while they work.")  # fmt: skip

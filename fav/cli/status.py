@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from fav.cli.common import EXIT_USAGE, fail_with, finished_film, one_line_errors, open_read_only
-from fav.cli.options import FILE, NumberType
+from fav.cli.options import FILE
 from fav.errors import FavError
 from fav.monitor.schema import snapshot_json
 from fav.monitor.snapshot import JobStatus, Snapshot, SnapshotReader
@@ -18,6 +18,7 @@ from fav.pipeline.provenance import lines_of
 from fav.util.table import show_table
 from shared.command_names import command
 from shared.errors import JobQueueError
+from shared.option_types import NumberType
 from shared.shared_dir import SharedDir
 
 WATCH_HELP = "Full screen, live. Plain lines where the output is not a terminal; one JSON object per line with --json."

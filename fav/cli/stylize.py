@@ -1,4 +1,4 @@
-"""`python -m fav stylize`: stylize a video or pictures on this machine, without a shared directory."""
+"""`fav stylize`: stylize a video or pictures on this machine, without a shared directory."""
 
 from pathlib import Path
 
@@ -84,8 +84,8 @@ def stylize(
     with new_directory(out.parent, empty=True) if images else new_file(out) as film, Progress() as progress:
         bar = progress.add_task("looking for cuts", total=source.frames)
         report_progress = lambda: progress.advance(bar)
-        for piece in index_segments(Path(video), stop, cuts, request.source, report_progress, request.cut_threshold):
-            timeline.add(piece)
+        for segment in index_segments(Path(video), stop, cuts, request.source, report_progress, request.cut_threshold):
+            timeline.add(segment)
         if timeline.end <= start:
             raise FavError(
                 f"{video}: expected more than {start} frames for this --range, got {timeline.indexed_frames}"

@@ -16,7 +16,7 @@ with checked_imports():
     from fav.cli.flow import flow
     from fav.cli.live import live
     from fav.cli.node import node
-    from fav.cli.options import FILE, SizeType, WholeType
+    from fav.cli.options import FILE, SizeType
     from fav.cli.outputs import check_place
     from fav.cli.share_argument import HINT, ShareGroup
     from fav.cli.styles import styles
@@ -27,8 +27,9 @@ with checked_imports():
     from fav.errors import FavError
     from fav.synthetic.scene import MOTIONS
     from fav.util.atomic import check_new, new_directory, new_file
-    from shared.command_names import pass_on
+    from shared.command_names import export_entry
     from shared.fscheck.__main__ import main as check_fs
+    from shared.option_types import ChoiceType, WholeType
     from shared.source_hash import version
 
 
@@ -52,7 +53,7 @@ def main() -> None:
 
     JOB is a job's name as `status` shows it; where there is only one job, it may be left out.
     """
-    pass_on()
+    export_entry()
 
 
 @main.command()
@@ -91,7 +92,7 @@ def convert(model: Path, out: Path, layout: str | None) -> None:
 )
 @click.option(
     "--motion",
-    type=click.Choice(list(MOTIONS)),
+    type=ChoiceType(list(MOTIONS)),
     help="With --truth: the camera. "
     + "; ".join(f"{name}: {words}" for name, words in MOTIONS.items())
     + ".  [default: handheld]",

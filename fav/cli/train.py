@@ -1,4 +1,4 @@
-"""`python -m fav train`: everything checked before any work starts, then the loop."""
+"""`fav train`: check all arguments before any work starts, then run the training loop."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from fav.cli.common import one_line_errors
 from fav.cli.log_options import LOG, log_settings, start_record
-from fav.cli.options import FILE, NumberType, limits, options
+from fav.cli.options import FILE, limits, options
 from fav.cli.outputs import check_place
 from fav.errors import FavError
 from fav.model.architecture import PRESETS
@@ -34,13 +34,14 @@ from fav.training.config import (
 )
 from fav.training.outputs import OutputPaths
 from fav.util.text import duration
+from shared.option_types import ChoiceType, NumberType, WholeType
 
 logger = logging.getLogger(__name__)
 
 WEIGHT = NumberType(0)
 ITERATIONS = 3000
-NEAREST, NO_STYLE = "nearest", "none"  # words of --init
-OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # options without a meaning beside --steady
+NEAREST, NO_STYLE = "nearest", "none"  # values of --init that are no style
+PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  # have no meaning with --steady
 
 
 @click.command()
@@ -60,7 +61,7 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
 )
 @click.option(
     "--iterations",
-    type=click.IntRange(1),
+    type=WholeType(1),
     help=f"Stop after so many iterations.  [default: {ITERATIONS}; without PHOTOS_DIR, --minutes decides]",
 )
 @click.option(
@@ -113,15 +114,15 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
 )
 @click.option(
     "--crop",
-    type=click.IntRange(32, 1024),
+    type=WholeType(32, 1024),
     default=224,
     show_default=True,
     help="Side of the training images, in pixels.",
 )
-@click.option("--batch", type=click.IntRange(1, 256), default=2, show_default=True, help="Samples per iteration.")
+@click.option("--batch", type=WholeType(1, 256), default=2, show_default=True, help="Samples per iteration.")
 @click.option(
     "--style-size",
-    type=click.IntRange(64, 4096),
+    type=WholeType(64, 4096),
     default=1024,
     show_default=True,
     help="Longer side of the painting, in pixels, at most as many as it has; larger gives larger strokes.",
@@ -155,7 +156,7 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
 )
 @click.option(
     "--pooling",
-    type=click.Choice(["max", "average"]),
+    type=ChoiceType(["max", "average"]),
     default="max",
     show_default=True,
     help="Pooling of the loss network. average: for paintings of flat areas.",
@@ -195,7 +196,7 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
 )
 @click.option(
     "--pixel-loss",
-    type=click.Choice(PIXEL_LOSSES),
+    type=ChoiceType(PIXEL_LOSSES),
     default=PIXEL_LOSSES[0],
     show_default=True,
     help="How the difference of pixels is measured.",
@@ -237,7 +238,7 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
 @click.option(
     "--lr-decay-every",
     "decay_every",
-    type=click.IntRange(0),
+    type=WholeType(0),
     default=0,
     show_default=True,
     help="Iterations after which the learning rate is multiplied by --lr-decay-factor, again and again; 0: never.",
@@ -259,14 +260,14 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
 )
 @click.option(
     "--single-image-until",
-    type=click.IntRange(0),
+    type=WholeType(0),
     default=0,
     show_default=True,
     help="Learn from stills alone up to this iteration, whatever --data-mix says.",
 )
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
+    type=ChoiceType(["auto", "float32", "bfloat16"]),
     default="auto",
     show_default=True,
     help="Precision of the convolutions. auto: bfloat16 on processors and GPUs that support it.",
@@ -274,7 +275,7 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
 @click.option(
     "--rng-seed",
     "seed",
-    type=click.IntRange(0, 2**31),
+    type=WholeType(0, 2**31),
     default=0,
     show_default=True,
     help="Seed of the random numbers.",
@@ -283,7 +284,7 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
 @click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
 @click.option(
     "--workers",
-    type=click.IntRange(0, 64),
+    type=WholeType(0, 64),
     help="Processes that make samples; 0: only this one.  [default: 1; up to 8 with a GPU]",
 )
 @click.option(
@@ -321,43 +322,43 @@ def train(
     and a table, and OUT.training, the state to continue from. With --steady MODEL, an image model takes the painting's
     place, and STYLE_IMAGE is left out.
     """
-    style_image, photos_dir, out = _sorted_out(context, inputs, steady, video)
-    # Read when PyTorch is imported. Threads that spin while they wait take the cores from the samples' workers and from
-    # everybody else: on two busy cores an iteration took 11 to 18 s, with this 2 to 3 s.
+    style_image, photos_dir, out = _parse_arguments(context, inputs, steady, video)
+    # PyTorch reads this when it is imported. By default, waiting threads spin and take the cores from the processes
+    # that make samples. On two busy cores, an iteration took 11 to 18 s; with this, it takes 2 to 3 s.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     values["arch"] = PRESETS.get(values["arch"], values["arch"])
-    names = OutputPaths(check_place(out))
-    names.check()
+    outputs = OutputPaths(check_place(out))
+    outputs.check()
     values["mix"] = values["mix"] or DEFAULT_MIX + (VIDEO_SHARE if clips else "")
-    alone = photos_dir is None and not steady  # the painting is all that there is
-    values["steps"] = values["steps"] or (FITTED_STEPS if alone else DEFAULT_STEPS)
-    values["end_factor"] = values["end_factor"] or (FITTED_DECAY if alone else 1.0)
-    if iterations is None and not alone:
+    painting_alone = photos_dir is None and not steady  # neither photographs nor a model are given
+    values["steps"] = values["steps"] or (FITTED_STEPS if painting_alone else DEFAULT_STEPS)
+    values["end_factor"] = values["end_factor"] or (FITTED_DECAY if painting_alone else 1.0)
+    if iterations is None and not painting_alone:
         iterations = ITERATIONS
     if iterations is None and minutes is None:
         minutes = FITTED_MINUTES
-    nearest = str(init) == NEAREST or init is None and alone
+    nearest = str(init) == NEAREST or init is None and painting_alone
     if nearest and steady:
         raise FavError(f"--init {NEAREST}: expected with a painting; with --steady there is none")
     init = style_file(init) if init and str(init) not in (NEAREST, NO_STYLE) else None
     notes_before: list[str] = []
     if steady:
-        if painted := [name for name in OF_PAINTINGS if _typed(context, name)]:
+        if painted := [name for name in PAINTING_OPTIONS if _typed(context, name)]:
             flag = next(one.opts[0] for one in context.command.params if one.name == painted[0])
             raise FavError(f"{flag}: expected with a painting; with --steady there is none")
         values |= {name: value for name, value in STEADY.items() if not _typed(context, name)}
         loss_network, notes_before = _steady_network(loss_network, _typed(context, "loss_network"))
     elif loss_network == "none":
         raise FavError("--loss-network none: expected with --steady alone; a painting is seen through a network")
-    recipe = TrainingConfig(style=style_image.name, steady=steady is not None, **values)
-    recipe.check(clips is not None)
+    config = TrainingConfig(style=style_image.name, steady=steady is not None, **values)
+    config.check(clips is not None)
     from fav.training.dataloader import can_have_workers
     from fav.training.setup import prepare
 
-    read = TrainingInputs(style_image, photos_dir, loss_network, clips, init, nearest, video, device, threads)
+    sources = TrainingInputs(style_image, photos_dir, loss_network, clips, init, nearest, video, device, threads)
     limits = StopCriteria(iterations, minutes, save_every, sheet_every)
     begin_log(log_settings(context), start_record())
-    loop, batches, notes = prepare(names, read, recipe, limits, _words(context))
+    loop, batches, notes = prepare(outputs, sources, config, limits, _typed_command(context))
     for note in (*notes_before, *notes):
         logger.info("%s", note)
     trainer = loop.trainer
@@ -379,10 +380,10 @@ def train(
         tell("to learn on, type the same line with a larger --minutes")
 
 
-def _sorted_out(
+def _parse_arguments(
     context: click.Context, inputs: tuple[Path, ...], steady: Path | None, video: Path | None
 ) -> tuple[Path, Path | None, Path]:
-    """The painting (or the model), the folder of photographs, None for none, and the style to write, of what was typed."""
+    """Assign the arguments. Returns the painting or model, the folder of photographs (or None), and the new style."""
     expected = "PHOTOS_DIR OUT" if steady else "STYLE_IMAGE PHOTOS_DIR OUT"
     most, without = expected.count(" ") + 1, "with --steady no painting is needed"
     if len(inputs) > most:
@@ -408,7 +409,7 @@ def _typed(context: click.Context, name: str) -> bool:
 
 
 def _steady_network(name: str, typed: bool) -> tuple[str, list[str]]:
-    """The loss network of --steady, `none` where the one that nobody asked for cannot be had; and a note on that."""
+    """The loss network of --steady, and notes. It is `none` if the default network is not available."""
     from fav.perceptual.pretrained import PUBLISHED, fetched
 
     if typed or name not in PUBLISHED:
@@ -420,8 +421,8 @@ def _steady_network(name: str, typed: bool) -> tuple[str, list[str]]:
         return "none", [f"only pixels are compared: {error}"]
 
 
-def _words(context: click.Context) -> str:
-    """The command as it was typed, with the names of files in the place of their paths: it goes into the style."""
+def _typed_command(context: click.Context) -> str:
+    """The command as it was typed, but with file names instead of paths. The style records it."""
     words = ["fav", "train"]
     for parameter in context.command.params:
         name = parameter.name

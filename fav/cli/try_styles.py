@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from fav.cli.common import one_line_errors
-from fav.cli.options import BACKEND, FILE, FPS, SOURCE, StyleWeightType, WholeType, job_option, limits, options
+from fav.cli.options import BACKEND, FILE, FPS, SOURCE, StyleWeightType, job_option, limits, options
 from fav.cli.outputs import check_place
 from fav.errors import FavError, sanitize
 from fav.model.bundled_styles import named_styles, style_file
 from fav.util.atomic import check_new, new_file, own_file
 from fav.util.text import duration
+from shared.option_types import WholeType
 
 if TYPE_CHECKING:
     from fav.stylize.trial import Variant
@@ -116,7 +117,7 @@ def try_styles(
     from fav.stylize.trial import Variant, trials
     from fav.util.images import resize
     from fav.video import SourceSettings, probe
-    from fav.video.moment import frames_at
+    from fav.video.sampling import frames_at
 
     found = [style_file(style) for style in styles] or list(named_styles().values())
     for style in (*found, *(style for style, _ in mixes)):

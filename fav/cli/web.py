@@ -1,4 +1,4 @@
-"""The command that serves the page: what an artist opens instead of a terminal."""
+"""`fav web`: serve the page that does in a browser what the commands do in a terminal."""
 
 import socket
 from pathlib import Path
@@ -10,11 +10,12 @@ from fav.cli.options import FILE
 from fav.errors import FavError
 from fav.pipeline.job_files import open_share
 from shared.errors import JobQueueError
+from shared.option_types import WholeType
 
 PORT = 8765
-TRIES = 20  # ports, where none was asked for
+PORTS_TO_TRY = 20  # if no --port was given
 LOCAL = ("127.0.0.1", "localhost", "::1")
-PLAIN = (
+UNENCRYPTED_WARNING = (
     "anybody in this network can read what goes over the line, the token too; for TLS put a proxy in front, or leave --host "
     "out and use: ssh -L {port}:127.0.0.1:{port} {name}"
 )
@@ -24,7 +25,7 @@ PLAIN = (
 @click.argument("shared", type=FILE)
 @click.option(
     "--port",
-    type=click.IntRange(1, 65535),
+    type=WholeType(1, 65535),
     help=f"The port to listen on.  [default: {PORT}, or the next one that is free]",
 )
 @click.option(
@@ -66,7 +67,7 @@ def web(shared: Path, port: int | None, host: str, names: tuple[str, ...]) -> No
             open_share(shared, read_only=True)
         except JobQueueError:
             raise error from None
-        click.echo(f"{error}; going on to look only")
+        click.echo(f"{error}; continuing read-only")
     listening = _listening(host, port)
     port = listening.getsockname()[1]
     local = host in LOCAL
@@ -74,13 +75,13 @@ def web(shared: Path, port: int | None, host: str, names: tuple[str, ...]) -> No
     shown = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     click.echo(f"open http://{shown}:{port}/?token={access.token}")
     if not local:
-        click.echo(PLAIN.format(port=port, name=socket.gethostname()))
+        click.echo(UNENCRYPTED_WARNING.format(port=port, name=socket.gethostname()))
     click.echo("Ctrl-C ends it; films go on without it")
     page = Web(shared, access)
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig, frame) -> None:
-            page.live.close()  # ends the streams of all browsers, for which it would wait
+            page.live.close()  # ends the event streams of all browsers; uvicorn would wait for them
             super().handle_exit(sig, frame)
 
     settings = uvicorn.Config(
@@ -92,8 +93,8 @@ def web(shared: Path, port: int | None, host: str, names: tuple[str, ...]) -> No
 
 
 def _listening(host: str, port: int | None) -> socket.socket:
-    """A socket that listens; FavError where that cannot be."""
-    wanted = [port] if port else range(PORT, PORT + TRIES)
+    """Open a listening socket. Raises FavError if that fails."""
+    wanted = [port] if port else range(PORT, PORT + PORTS_TO_TRY)
     problem = "no port is free"
     for each in wanted:
         try:

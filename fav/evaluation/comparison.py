@@ -19,8 +19,8 @@ from fav.flow.files import FlowFiles, estimate_with_files
 from fav.flow.files import check as check_files
 from fav.util.image_sequence import is_sequence
 from fav.util.images import resize
-from fav.video import AS_IT_IS, Decoder, FrameIndex, SourceSettings, VideoInfo, decode, probe
-from fav.video.shot_detection import THRESHOLD, CutFinder
+from fav.video import DEFAULT_SETTINGS, Decoder, FrameIndex, SourceSettings, VideoInfo, decode, probe
+from fav.video.shot_detection import THRESHOLD, ShotSplitter
 from fav.video.truncation import is_truncated
 
 LONG_S = 1  # distance of the frames of the long-term error
@@ -42,7 +42,7 @@ class EvaluationConfig:
     stop: int | None = None
     cuts: tuple[int, ...] | None = None
     cut_threshold: float = THRESHOLD
-    settings: SourceSettings = AS_IT_IS
+    settings: SourceSettings = DEFAULT_SETTINGS
     flow: str = "dis"
     flow_weights: Path | None = None
     flow_downscale: int = 2
@@ -199,7 +199,7 @@ def _sample(number: int, seconds: Fraction, source: np.ndarray, films: list[np.n
 
 def shown(comparison: EvaluationConfig) -> Iterator[FrameSample]:
     """Yield the samples of a comparison while both are decoded. The source is resized to the film's size."""
-    finder, cuts = CutFinder(comparison.cuts, comparison.cut_threshold), set()
+    splitter, cuts = ShotSplitter(comparison.cuts, comparison.cut_threshold), set()
     pending: deque[tuple[int, Fraction, np.ndarray, list[np.ndarray]]] = (
         deque()
     )  # it is not known yet if these are cuts
@@ -214,7 +214,7 @@ def shown(comparison: EvaluationConfig) -> Iterator[FrameSample]:
             source_count = decoded.number + 1
             if comparison.cuts is not None and decoded.number < comparison.start:
                 continue
-            cuts.update(finder.push(decoded))
+            cuts.update(splitter.push(decoded))
             if decoded.number < comparison.start:
                 continue
             frames = [next(film, None) for film in films]
@@ -225,9 +225,9 @@ def shown(comparison: EvaluationConfig) -> Iterator[FrameSample]:
             height, width = images[0].shape[:2]
             seconds, image = decoded.pts * source.time_base, resize_like_encoder(decoded.image(), (width, height))
             pending.append((decoded.number, seconds, image, images))
-            while pending and pending[0][0] < finder.settled:
+            while pending and pending[0][0] < splitter.decided_until:
                 yield _sample(*pending.popleft(), cuts)
-        cuts.update(finder.finish())
+        cuts.update(splitter.finish())
         while pending:
             yield _sample(*pending.popleft(), cuts)
         if source_count <= comparison.start:

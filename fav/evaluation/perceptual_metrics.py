@@ -15,7 +15,7 @@ from fav.perceptual.pretrained import load_loss_network
 def losses_of(style: Path, loss_network: str, first: np.ndarray | None = None) -> FrameLosses:
     """Make a function that computes style loss, content loss and palette distance of a frame.
 
-    The style image is denoised as by `python -m fav train`. The style loss is the mean over three scales (1, 1/2, 1/4).
+    The style image is denoised as by `fav train`. The style loss is the mean over three scales (1, 1/2, 1/4).
     Both losses are normalized by the film's first source frame: that frame itself has a style loss of 1, and a content
     loss of 1 is its mean feature energy (`fav.perceptual.loss.PerceptualLoss`). The palette distance is in gray levels.
 

@@ -12,7 +12,7 @@ from fav.launch.dask_client import connected
 from fav.launch.dask_cluster import DaskWorkerPool
 from fav.launch.executor import tell_nodes_go_on
 from fav.launch.preflight import HostChecker, parse_report
-from fav.launch.program import NODE_THERE, PATH_THERE, python_in
+from fav.launch.program import REMOTE_NODE, REMOTE_PATH, python_in
 from shared.errors import ResultVanishedError
 from shared.jobs import Job, is_ended
 from shared.logs import LOG_HEAD
@@ -21,7 +21,7 @@ from shared.shared_dir import SharedDir
 if TYPE_CHECKING:
     from fav.monitor.progress import LogTail
 
-PATH = PATH_THERE  # on the workers, too
+PATH = REMOTE_PATH  # on the workers, too
 PYTHON = python_in(PATH)
 
 
@@ -52,16 +52,18 @@ class DaskExecutor:
         from fav.pipeline.artifacts import JobArtifacts
 
         self._job, layout, artifacts = job, job.share.layout, JobArtifacts(job)
-        nonce_file, word = nonce_file_of(job.share)
-        script = HostChecker(job, self.backend).script(PATH, PYTHON, str(layout.root), nonce_file, word, (self.device,))
+        nonce_file, nonce = nonce_file_of(job.share)
+        script = HostChecker(job, self.backend).script(
+            PATH, PYTHON, str(layout.root), nonce_file, nonce, (self.device,)
+        )
 
-        def words(address: str, threads: int) -> tuple:
+        def node_arguments(address: str, threads: int) -> tuple:
             """The arguments of `run_node_on_worker`."""
             log = layout.logs / f"{job.name}.dask.{re.sub('[^A-Za-z0-9.-]', '_', address.rpartition('://')[2])}.log"
             if log not in self._logs:
                 self._logs.add(log)
                 log_tail.add(log)
-            command = [PYTHON, *NODE_THERE, str(layout.root), "--job", job.name, "--cores", str(threads)]
+            command = [PYTHON, *REMOTE_NODE, str(layout.root), "--job", job.name, "--cores", str(threads)]
             return (
                 script,
                 PATH,
@@ -70,7 +72,7 @@ class DaskExecutor:
                 LOG_HEAD,
             )
 
-        def wanted() -> int:
+        def target_nodes() -> int:
             """One node per known chain."""
             try:
                 artifacts.load_new_segments()
@@ -78,7 +80,7 @@ class DaskExecutor:
                 pass  # a temporary error of the share
             return max(len(artifacts.timeline.chains), 1)
 
-        self._pool = DaskWorkerPool(self._client, job.manifest.id, words, _unfit, wanted)
+        self._pool = DaskWorkerPool(self._client, job.manifest.id, node_arguments, _rejection, target_nodes)
         return self._pool
 
     def running(self) -> bool:
@@ -88,14 +90,14 @@ class DaskExecutor:
         tell_nodes_go_on(self._job)
 
 
-def _unfit(said: CompletedProcess) -> str:
-    return "; ".join(parse_report(said, PATH).wrong) or f"the check failed with exit code {said.returncode}"
+def _rejection(completed: CompletedProcess) -> str:
+    return "; ".join(parse_report(completed, PATH).wrong) or f"the check failed with exit code {completed.returncode}"
 
 
 def nonce_file_of(share: SharedDir) -> tuple[str, str]:
-    """A file that identifies our shared directory for workers: its path below the root, and its content.
+    """Write a file by which workers recognize the operator's shared directory.
 
-    It is not removed, because the check on a busy worker may come late.
+    Returns its path below the root, and its content. It is not removed, because a busy worker may run the check late.
     """
     path = share.layout.logs / "dask.sign"
     try:

@@ -30,7 +30,17 @@ LIBRARIES = ("av", "cv2", "torch")
 
 @dataclass(frozen=True)
 class ProbeRequest:
-    """The job that a host is checked for. `nonce_file` is a file below the shared directory that contains `nonce`."""
+    """The job that a host is checked for, as the operator sends it.
+
+    Attributes:
+        root: path of the shared directory on the host.
+        nonce_file: a file below `root` that the operator wrote; it shows whether both see the same directory.
+        nonce: the file's content.
+        job: name of the job.
+        version: of the program on the operator's machine.
+        devices: of the nodes that will start there.
+        backend: of these nodes.
+    """
 
     root: str
     nonce_file: str
@@ -46,16 +56,22 @@ class ProbeRequest:
 
 @dataclass(frozen=True)
 class HostReport:
-    """The result. `wrong`: a line for each failed check. `host`: the host name that its nodes have."""
+    """The result of the check.
+
+    Attributes:
+        host: the host name that its nodes have.
+        cores: CPU cores that a node may use there.
+        wrong: a message for each failed check.
+    """
 
     host: str
     cores: int
     wrong: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, said: str) -> "HostReport | None":
+    def read(cls, output: str) -> "HostReport | None":
         """Find the report in a host's output, None if there is none."""
-        for line in said.splitlines():
+        for line in output.splitlines():
             if line.startswith(MARK):
                 try:
                     fields = json.loads(line.removeprefix(MARK))
@@ -66,15 +82,15 @@ class HostReport:
         return None
 
 
-def probe_host(question: ProbeRequest) -> HostReport:
+def probe_host(request: ProbeRequest) -> HostReport:
     """Run all checks, except those that depend on a failed one."""
     here = HostReport(socket.gethostname(), len(os.sched_getaffinity(0)))
-    if question.version != (mine := version()):
+    if request.version != (own := version()):
         return HostReport(
             here.host,
             here.cores,
             (
-                f"another version of this program: expected {question.version}, got {mine}; "
+                f"another version of this program: expected {request.version}, got {own}; "
                 f"install the same version there, then bash install.sh",
             ),
         )
@@ -87,30 +103,30 @@ def probe_host(question: ProbeRequest) -> HostReport:
                 f"there (a hosts file: python= says where a Python that has them is)",
             ),
         )
-    wrong = _devices(question)
+    wrong = _devices(request)
     try:
-        share = _same_share(question)
+        share = _same_share(request)
         check_quickly(share)
-        wrong += _inputs(share, question.job)
+        wrong += _inputs(share, request.job)
     except UserError as error:
         wrong.append(str(error))
     return HostReport(here.host, here.cores, tuple(wrong))
 
 
-def _same_share(question: ProbeRequest) -> SharedDir:
+def _same_share(request: ProbeRequest) -> SharedDir:
     """Open the shared directory if it is the operator's. Nothing is written into another one."""
-    root = Path(question.root)
+    root = Path(request.root)
     try:
-        nonce = FileSystem().read(root / question.nonce_file).decode(errors="replace")
+        nonce = FileSystem().read(root / request.nonce_file).decode(errors="replace")
     except PermissionError as error:
         raise LaunchError(f"{root}: expected a shared directory that this user may read ({error.strerror})") from None
     except OSError:
         nonce = None
-    if nonce != question.nonce and root.is_dir():
+    if nonce != request.nonce and root.is_dir():
         raise LaunchError(
             f"{root}: expected the operator's shared directory, got another one (a hosts file: share= says where it is)"
         )
-    if nonce != question.nonce:
+    if nonce != request.nonce:
         raise LaunchError(
             f"{root}: expected the shared directory, found nothing; mount it (a hosts file: share= says where it is)"
         )
@@ -124,16 +140,16 @@ def _inputs(share: SharedDir, name: str) -> list[str]:
     return changed_inputs(share.layout.root, JobSpec.from_json(job.manifest.spec))
 
 
-def _devices(question: ProbeRequest) -> list[str]:
+def _devices(request: ProbeRequest) -> list[str]:
     wrong = []
-    for device in dict.fromkeys(question.devices):
+    for device in dict.fromkeys(request.devices):
         try:
             if device not in ("auto", "cpu"):
                 from fav.model.devices import device_of  # slow to import, and rarely needed
 
                 device_of(device)
-            if question.backend != "auto":
-                choose(question.backend, device)
+            if request.backend != "auto":
+                choose(request.backend, device)
         except FavError as error:
             wrong.append(str(error))
     return wrong

@@ -11,7 +11,7 @@ from subprocess import CompletedProcess
 from fav.launch import ssh
 from fav.launch.host_probe import HostReport, ProbeRequest
 from fav.launch.hosts_file import Host
-from fav.launch.program import NODE_THERE, PATH_THERE, python_in
+from fav.launch.program import REMOTE_NODE, REMOTE_PATH, python_in
 from fav.launch.remote_process import EXIT_REFUSED, process_name
 from fav.launch.ssh_cluster import ReadyHost
 from fav.util.table import show_table
@@ -32,7 +32,7 @@ command -v "$python" > /dev/null || {
         "(a hosts file: python= says where one is)" >&2
     exit 64
 }
-exec "$python" -m fav.launch.host_probe "$question"
+exec "$python" -m fav.launch.host_probe "$request"
 """
 
 
@@ -79,7 +79,7 @@ class HostChecker:
         cores = max(1, report.cores // len(host.devices))
         command = [
             python,
-            *NODE_THERE,
+            *REMOTE_NODE,
             share,
             "--job",
             self.job.name,
@@ -99,8 +99,8 @@ class HostChecker:
 
     def script(self, path: str, python: str, share: str, nonce_file: str, nonce: str, devices: tuple[str, ...]) -> str:
         """The shell script that checks a machine from the checkout `path`. `parse_report` reads its output."""
-        question = ProbeRequest(share, nonce_file, nonce, self.job.name, self.version, devices, self.backend)
-        return f"path={ssh.quoted(path)} python={ssh.quoted(python)} question={ssh.quoted(question.to_json())}{SCRIPT}"
+        request = ProbeRequest(share, nonce_file, nonce, self.job.name, self.version, devices, self.backend)
+        return f"path={ssh.quoted(path)} python={ssh.quoted(python)} request={ssh.quoted(request.to_json())}{SCRIPT}"
 
 
 def parse_report(done: CompletedProcess[str], path: str) -> HostReport | HostRejected:
@@ -113,7 +113,7 @@ def parse_report(done: CompletedProcess[str], path: str) -> HostReport | HostRej
 
 def places(host: Host, root: Path) -> tuple[str, str, str]:
     """The checkout, the Python and the shared directory on a host; by default as on this machine."""
-    path = host.path or PATH_THERE
+    path = host.path or REMOTE_PATH
     return path, host.python or python_in(path), host.share or str(root)
 
 

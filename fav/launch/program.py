@@ -11,10 +11,10 @@ NODE = [sys.executable, str(ROOT / "node.py")] if CHECKOUT else [*INSTALLED, "no
 COORDINATOR = [sys.executable, str(ROOT / "coordinator.py")] if CHECKOUT else INSTALLED
 
 # The command on another machine, after its Python; and the directory to run it in.
-NODE_THERE = ["node.py"] if CHECKOUT else ["-m", "fav", "node"]
-PATH_THERE = str(ROOT) if CHECKOUT else "/"
+REMOTE_NODE = ["node.py"] if CHECKOUT else ["-m", "fav", "node"]
+REMOTE_PATH = str(ROOT) if CHECKOUT else "/"
 
 
 def python_in(path: str) -> str:
     """The Python of the checkout `path`; for an installed program, the same path as on this machine."""
-    return f"{path}/.venv/bin/python" if CHECKOUT or path != PATH_THERE else sys.executable
+    return f"{path}/.venv/bin/python" if CHECKOUT or path != REMOTE_PATH else sys.executable

@@ -126,7 +126,7 @@ class ProgressTracker:
 
     def opening(self) -> str:
         """What nodes do before the first frame is finished, where the number of frames is not known yet."""
-        if self.artifacts.index_progress().pieces or claimed(self.artifacts.job):
+        if self.artifacts.index_progress().index_segments or claimed(self.artifacts.job):
             return "reading the video"
         return "nodes are getting ready"
 
@@ -141,8 +141,8 @@ class ProgressTracker:
         return "stitching" if done == total else f"encoding, segment {count_words(done, total)}"
 
     def _count(self) -> tuple[int, int | None, float | None, float | None]:
-        extent, done = self.artifacts.index_progress(), self.artifacts.published(self.artifacts.frame_kind)
-        total = extent.end - self.artifacts.spec.start if extent.is_complete else None
+        index, done = self.artifacts.index_progress(), self.artifacts.published(self.artifacts.frame_kind)
+        total = index.end - self.artifacts.spec.start if index.is_complete else None
         if self._first is None or done == 0:
             self._first = done
         if done == self._first:  # no rate yet: the index need not be read

@@ -287,8 +287,8 @@ class SnapshotReader:
         artifacts = known.artifacts
         names = failed(job)
         state = status_of(flags, claims, names, alive)
-        running, extent = state == JobStatus.RUNNING, artifacts.index_progress()
-        surveyed = not self.once or running and extent.pieces <= MAX_SEGMENTS
+        running, index = state == JobStatus.RUNNING, artifacts.index_progress()
+        surveyed = not self.once or running and index.index_segments <= MAX_SEGMENTS
         if surveyed:
             known.pace.poll(now, [claim.task for claim in claims])
             self._count_frames_by_node(known)
@@ -310,7 +310,7 @@ class SnapshotReader:
             troubles=dict(Counter(attempt.why for _, attempt in tries)),
             lacks=known.lacks,
             missing=known.missing,
-            notes=tuple(dict.fromkeys((*(sanitize(note, 500) for note in artifacts.spec.notes), *extent.notes))),
+            notes=tuple(dict.fromkeys((*(sanitize(note, 500) for note in artifacts.spec.notes), *index.notes))),
             evaluation=evaluated(job) if artifacts.spec.evaluate else None,
             film=str(
                 self.share.layout.root / ("finished" in flags and job.flag_text("finished") or artifacts.spec.out)

@@ -68,13 +68,13 @@ class IndexProgress:
     """The progress of a film's index.
 
     Attributes:
-        pieces: number of published segments of the index.
+        index_segments: number of published segments of the index.
         end: one past the last indexed frame of the film.
         is_complete: whether this is the film's end.
         notes: of the last segment, for the user.
     """
 
-    pieces: int
+    index_segments: int
     end: int
     is_complete: bool
     notes: tuple[str, ...] = ()
@@ -137,7 +137,7 @@ class JobArtifacts:
         self.timeline = Timeline(
             self.spec.start, self.spec.stop, self.spec.reverse, self.spec.no_temporal, self.spec.chunk
         )
-        self._extent = IndexProgress(0, self.spec.start, False)
+        self._index_progress = IndexProgress(0, self.spec.start, False)
         self._counters = {
             kind: results.ResultCounter(self.job, kind, SUFFIX[kind])
             for kind in ("flow", "frame", "measure", "encode", "trust")
@@ -149,24 +149,26 @@ class JobArtifacts:
 
     def index_progress(self) -> IndexProgress:
         """The progress of the index. Only its last segment is read; if that fails, the earlier progress is returned."""
-        pieces, shard = self._extent.pieces, None
-        while not self._extent.is_complete and shard_of(pieces) != shard:
-            shard = shard_of(pieces)
+        segments, shard = self._index_progress.index_segments, None
+        while not self._index_progress.is_complete and shard_of(segments) != shard:
+            shard = shard_of(segments)
             there = self.published_in_shard("index", shard)
-            while pieces in there:
-                pieces += 1
-        if pieces > self._extent.pieces:
+            while segments in there:
+                segments += 1
+        if segments > self._index_progress.index_segments:
             try:
                 last = self._decoded(
-                    index_task(pieces - 1), lambda data: IndexSegment.from_json(without_checksum(data))
+                    index_task(segments - 1), lambda data: IndexSegment.from_json(without_checksum(data))
                 )
             except DamagedFileError:
-                return self._extent
+                return self._index_progress
             timeline = Timeline(self.spec.start, self.spec.stop)
             timeline.indexed_frames = last.start
             timeline.add(last)
-            self._extent = IndexProgress(pieces, max(timeline.end, self.spec.start), timeline.is_complete, last.notes)
-        return self._extent
+            self._index_progress = IndexProgress(
+                segments, max(timeline.end, self.spec.start), timeline.is_complete, last.notes
+            )
+        return self._index_progress
 
     @property
     def frame_kind(self) -> str:
@@ -179,9 +181,9 @@ class JobArtifacts:
 
     def measured(self) -> tuple[int, int | None]:
         """The number of measured evaluation windows, and of all windows (None: the film's end is unknown yet)."""
-        extent = self.index_progress()
-        windows = evaluation_windows(self.spec.start, extent.end, extent.is_complete)
-        return self._counters["measure"].count(windows), len(windows) if extent.is_complete else None
+        index = self.index_progress()
+        windows = evaluation_windows(self.spec.start, index.end, index.is_complete)
+        return self._counters["measure"].count(windows), len(windows) if index.is_complete else None
 
     def chunks(self) -> tuple[int, int | None]:
         """The number of stylized chains, and of all chains (None: the film's end is unknown yet)."""
@@ -196,21 +198,21 @@ class JobArtifacts:
         """Load the segments of the index that were published since the last call."""
         shard, there = None, set()
         while not self.timeline.is_complete:
-            number = len(self.timeline.pieces)
+            number = len(self.timeline.index_segments)
             if shard_of(number) != shard:
                 shard = shard_of(number)
                 there = self.published_in_shard("index", shard)
             if number not in there:
                 return
-            self.timeline.add(self._decoded(index_task(number), self._piece))
+            self.timeline.add(self._decoded(index_task(number), self._parse_segment))
 
-    def _piece(self, data: bytes) -> IndexSegment:
-        piece = IndexSegment.from_json(without_checksum(data))
-        if piece.start != self.timeline.indexed_frames or not len(piece.index):
+    def _parse_segment(self, data: bytes) -> IndexSegment:
+        segment = IndexSegment.from_json(without_checksum(data))
+        if segment.start != self.timeline.indexed_frames or not len(segment.index):
             raise ValueError(
-                f"expected frames from {self.timeline.indexed_frames} on, got {len(piece.index)} from {piece.start} on"
+                f"expected frames from {self.timeline.indexed_frames} on, got {len(segment.index)} from {segment.start} on"
             )
-        return piece
+        return segment
 
     def survey(self) -> Survey:
         """Where the video can be divided into ranges, as it was published."""

@@ -25,9 +25,13 @@ logger = logging.getLogger(__name__)
 
 
 def deliver(node: Node, job: Job, spec: JobSpec) -> str:
-    """Show the stitched film under the name the user gave it, and remove what only the making needed.
+    """Give the stitched film the user's name, and remove results that are no longer needed.
 
-    Returns the film's path relative to the shared directory. ResultVanishedError where what is published is not even a file.
+    Returns:
+        The film's path relative to the shared directory.
+
+    Raises:
+        ResultVanishedError: the published film is not a file.
     """
     root = node.share.layout.root
     publish = publish_images if spec.is_images else publish_under_name
@@ -40,7 +44,7 @@ def deliver(node: Node, job: Job, spec: JobSpec) -> str:
 
 
 def _published_file(node: Node, job: Job, task: Task, what: str) -> Path:
-    """The file of a result. What is something else is set aside, and raises ResultVanishedError."""
+    """The file of a result. Anything that is not a file is quarantined, and raises ResultVanishedError."""
     result = job.layout.result(task)
     if result.is_symlink() or result.exists() and not result.is_file():
         results.quarantine_result(node, job, task, None)
@@ -49,16 +53,30 @@ def _published_file(node: Node, job: Job, task: Task, what: str) -> Path:
 
 
 def publish_under_name(node: Node, job: Job, task: Task, wanted: Path, what: str) -> Path:
-    """Show a result under a name in the shared directory; where it is shown. `what` is the word for it.
+    """Give a result a name in the shared directory.
 
-    Nothing is ever replaced: if another file has taken the name meanwhile, a number is added to it. ResultVanishedError where
-    what is published is not even a file.
+    If another file has the name, a number is added.
+
+    Args:
+        node: this node.
+        job: the job.
+        task: the task with the result.
+        wanted: the name.
+        what: the word for the result in messages.
+
+    Returns:
+        The path with the name; if it cannot be made, that of the result.
+
+    Raises:
+        ResultVanishedError: the published result is not a file.
     """
     result = _published_file(node, job, task, what)
     try:
         node.share.system.make_dirs(wanted.parent)
         names = (wanted, *(wanted.with_stem(f"{wanted.stem}-{number}") for number in range(2, 1000)))
-        out = next((name for name in names if link_or_copy(node, result, name) or alike(result, name)), result)
+        out = next(
+            (name for name in names if link_or_copy(node, result, name) or has_same_content(result, name)), result
+        )
         if out != wanted:
             logger.warning("%s: another file has taken this name; the %s is %s", wanted, what, out)
     except OSError as error:
@@ -70,16 +88,16 @@ def publish_under_name(node: Node, job: Job, task: Task, wanted: Path, what: str
 
 
 def publish_images(node: Node, job: Job, task: Task, wanted: Path, what: str) -> Path:
-    """Show the images in a result, a tar, in a directory of the shared directory; where they are shown. As `publish_under_name`.
+    """Unpack the images of a result, a tar file, into a directory. The signature is that of `publish_under_name`.
 
-    The directory appears whole. One that is there must be empty, or have these images by name and size; where it has some of them,
-    and nothing else by the name of another, that one is put back.
+    The directory appears with all images at once. An existing directory is used if it is empty, or has some of these
+    images and no other file with the name of one; missing images are put back.
     """
     result = _published_file(node, job, task, what)
     try:
         node.share.system.make_dirs(wanted.parent)
         names = (wanted, *(wanted.with_name(f"{wanted.name}-{number}") for number in range(2, 1000)))
-        out = next((name for name in names if _show_images(node, result, name)), result)
+        out = next((name for name in names if _publish_image_directory(node, result, name)), result)
         if out != wanted:
             logger.warning("%s: another directory has taken this name; the images are in %s", wanted, out)
     except OSError as error:
@@ -90,23 +108,29 @@ def publish_images(node: Node, job: Job, task: Task, wanted: Path, what: str) ->
     return out
 
 
-def _show_images(node: Node, result: Path, directory: Path) -> bool:
-    """Whether a directory has the images in a tar, now or before; False where it has others."""
+def _publish_image_directory(node: Node, result: Path, directory: Path) -> bool:
+    """Unpack a tar into a directory, or repair it; return False if it has other files with these names."""
     if is_free(directory):
         return unpack_images(node, result, directory)
-    return _has_or_mends(node, result, directory)
+    return _is_complete_or_repaired(node, result, directory)
 
 
 def is_free(directory: Path) -> bool:
-    """Whether nothing has this name, or an empty directory."""
+    """Whether the name is free, or is that of an empty directory."""
     if not os.path.lexists(directory):
         return True
     return directory.is_dir() and not directory.is_symlink() and not any(directory.iterdir())
 
 
 @dataclass(frozen=True)
-class ImagesThere:
-    """What of the images in a tar a directory has: names of those that are `missing`, of files that are `others`, and how many it has."""
+class ImageDirectoryState:
+    """How a directory differs from the images in a tar.
+
+    Attributes:
+        missing: names of images that it lacks.
+        others: names of images for which it has another file.
+        has: number of images that it has.
+    """
 
     missing: tuple[str, ...]
     others: tuple[str, ...]
@@ -117,15 +141,15 @@ class ImagesThere:
         return not self.missing and not self.others
 
     @property
-    def is_mendable(self) -> bool:
-        """Whether it is a directory of these images, of which some were taken away."""
+    def is_repairable(self) -> bool:
+        """Whether it has some of the images, and no other files in their places."""
         return self.has > 0 and not self.others
 
 
-def compare_images(result: Path, directory: Path, whole: bool = False) -> ImagesThere:
-    """Compare a directory with the images in a tar: by name and size, the first one by its content; `whole`: all by content."""
+def compare_images(result: Path, directory: Path, whole: bool = False) -> ImageDirectoryState:
+    """Compare a directory with the images in a tar by name and size, and the first one (`whole`: all) by content."""
     if directory.is_symlink() or not directory.is_dir():
-        return ImagesThere(tuple(name for name, _ in images_in(result)), (), 0)
+        return ImageDirectoryState(tuple(name for name, _ in images_in(result)), (), 0)
     missing, others, has = [], [], 0
     for name, content in images_in(result):
         image, size = directory / name, content.seek(0, os.SEEK_END)
@@ -133,16 +157,16 @@ def compare_images(result: Path, directory: Path, whole: bool = False) -> Images
             missing.append(name)
             continue
         content.seek(0)
-        alike = not image.is_symlink() and image.is_file() and image.stat().st_size == size
-        if not alike or (whole or not has) and image.read_bytes() != content.read():
+        is_same = not image.is_symlink() and image.is_file() and image.stat().st_size == size
+        if not is_same or (whole or not has) and image.read_bytes() != content.read():
             others.append(name)
         else:
             has += 1
-    return ImagesThere(tuple(missing), tuple(others), has)
+    return ImageDirectoryState(tuple(missing), tuple(others), has)
 
 
-def mend_images(node: Node, result: Path, directory: Path, missing: Iterable[str]) -> bool:
-    """Put images of a tar that are missing back into their directory; False where somebody takes such a name meanwhile."""
+def replace_missing_images(node: Node, result: Path, directory: Path, missing: Iterable[str]) -> bool:
+    """Put missing images of a tar back into their directory. Returns False if another file takes such a name."""
     system, wanted, put = node.share.system, set(missing), []
     for name, content in images_in(result):
         if name not in wanted:
@@ -159,10 +183,10 @@ def mend_images(node: Node, result: Path, directory: Path, missing: Iterable[str
 
 
 def unpack_images(node: Node, result: Path, directory: Path) -> bool:
-    """Put the images in a tar into a directory, which gets its name when it is whole; whether it has them now.
+    """Unpack a tar into a new directory, which gets its name when it is complete. Returns whether it has the images.
 
-    They are drafted among the node's temporary files, with a list of their names: what a node that dies leaves is known to be its
-    own, and is swept as a job is that it was making.
+    The images are first written among the node's temporary files, with a list of their names. If the node dies, other
+    nodes recognize them by the list and remove them, as they do for a job that was not finished.
     """
     system, draft = node.share.system, JobPaths(node.temp_path())
     images = [draft.inputs / name for name, _ in images_in(result)]
@@ -196,31 +220,31 @@ def _unpack(node: Node, result: Path, directory: Path) -> None:
 
 
 def _take_directory(node: Node, result: Path, draft: Path, directory: Path) -> bool:
-    """Give a directory of images its name; whether that has the images now. OSError as for `rename`."""
+    """Give a directory of images its name. Returns whether the images are there now. OSError as for `rename`."""
     try:
         node.share.system.rename(draft, directory)  # over an empty directory, and never over another one
     except OSError as error:
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
             raise  # else another node was first
     # If this node was suspended for a lease, others may have swept some of its drafts meanwhile.
-    return _has_or_mends(node, result, directory)
+    return _is_complete_or_repaired(node, result, directory)
 
 
-def _has_or_mends(node: Node, result: Path, directory: Path) -> bool:
+def _is_complete_or_repaired(node: Node, result: Path, directory: Path) -> bool:
     there = compare_images(result, directory)
-    return there.is_whole or there.is_mendable and mend_images(node, result, directory, there.missing)
+    return there.is_whole or there.is_repairable and replace_missing_images(node, result, directory, there.missing)
 
 
-def alike(result: Path, out: Path) -> bool:
-    """Whether a file is a copy of a result, as that is known by now: it may have been made again."""
+def has_same_content(result: Path, out: Path) -> bool:
+    """Whether a file has the content of a result. (The result may have been made again since the file was written.)"""
     return not out.is_symlink() and out.is_file() and filecmp.cmp(result, out, shallow=False)
 
 
 def abandon(node: Node, job: Job, task: Task, out: Path) -> None:
-    """Take a name in the shared directory away from a result that is to be made again, if it is that very file's.
+    """Remove a result's name in the shared directory before the result is made again, if the name is a link to it.
 
-    The file is moved away first, and looked at then: the user may have put another one there, which stays, beside it at
-    worst.
+    The file is renamed first and checked then. If it is another file, which the user put there, it gets its name
+    back; if that is taken, it stays beside it.
     """
     system, result = node.share.system, job.layout.result(task)
     aside = out.with_name(f".{node.temp_path().name}.{out.name}")
@@ -237,12 +261,12 @@ def abandon(node: Node, job: Job, task: Task, out: Path) -> None:
 
 
 def evaluation_name(film: Path, suffix: str) -> Path:
-    """What a part of the evaluation of a film is called, beside it."""
+    """The path of a report of a film's evaluation, beside the film."""
     return film.with_suffix(f".evaluation{suffix}")
 
 
 def link_or_copy(node: Node, film: Path, out: Path) -> bool:
-    """Give a whole file a second name, by a link, or by a copy where there are none; False if the name is taken."""
+    """Give a complete file a second name, by a link or a copy. Returns False if the name is taken."""
     system = node.share.system
     try:
         system.link(film, out)

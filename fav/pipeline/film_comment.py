@@ -74,26 +74,28 @@ def film_comment(spec: JobSpec) -> str | None:
         if name in INPUT_FIELDS:
             hashes.append((str(value), getattr(spec, f"{name}_hash")))
     line = " ".join(["fav run SHARED", shlex.quote(video), shlex.quote(style), *words])
-    told = ", ".join(f"{name} {each}" for name, each in dict.fromkeys(hashes))
+    fingerprints = ", ".join(f"{name} {each}" for name, each in dict.fromkeys(hashes))
     cuts = f"; cuts: {_cuts(spec.cuts)}" if spec.cuts else ""
-    return sanitize(f"made by fav {names.get('version', '')}: {line}; fingerprints: {told}{cuts}", LONGEST)
+    return sanitize(f"made by fav {names.get('version', '')}: {line}; fingerprints: {fingerprints}{cuts}", LONGEST)
 
 
-def refinished(spec: JobSpec, finish: PostprocessSettings, mask: Path | None, mask_hash: str | None) -> JobSpec:
-    """Return the record that a film of the same frames would have with another finish.
+def with_postprocessing(
+    spec: JobSpec, settings: PostprocessSettings, mask: Path | None, mask_hash: str | None
+) -> JobSpec:
+    """Return the record that a film of the same frames would have with other postprocessing.
 
     Args:
         spec: The record of the job, or of a film with another encoder.
-        finish: The finish.
-        mask: A mask as it was typed; None where the finish has the job's, or none.
+        settings: The postprocessing.
+        mask: A mask as it was typed; None if the mask is the job's, or there is none.
         mask_hash: The mask's fingerprint; None without a mask.
     """
     names = {"mask": short_name(mask)} if mask else {}
     return replace(
         spec,
-        strength=finish.strength.typed,
-        mask_strength=finish.mask_strength.typed,
-        preserve_colors=finish.preserve_colors,
+        strength=settings.strength.typed,
+        mask_strength=settings.mask_strength.typed,
+        preserve_colors=settings.preserve_colors,
         mask_hash=mask_hash,
         origin=spec.origin and {**spec.origin, **names},
     )

@@ -130,7 +130,7 @@ class FlowPlan:
 
     def next_in_chain(self, task: Task) -> Task | None:
         if task.kind == "index":
-            return self._indexing.next_piece(lambda: set(failed(self.job)))
+            return self._indexing.next_segment(lambda: set(failed(self.job)))
         if task.kind != "trust" or task.number + 1 >= self.artifacts.timeline.end:
             return None
         following = trust_task(task.number + 1)

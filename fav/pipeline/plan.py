@@ -274,7 +274,7 @@ class VideoPlan:
 
     def next_in_chain(self, task: Task) -> Task | None:
         if task.kind == "index":
-            return self._indexing.next_piece(lambda: set(failed(self.job)))
+            return self._indexing.next_segment(lambda: set(failed(self.job)))
         if task.kind == "face" and self._faces:
             return self._faces.next_in_chain(task)
         if task.kind not in FRAME_KINDS:

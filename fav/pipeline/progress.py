@@ -50,15 +50,15 @@ def progress(artifacts: JobArtifacts) -> dict[str, tuple[int, int | None]]:
     A job with --evaluate also has measured evaluation windows. A job with --chunk has stylized chunks, where an unsplit
     shot counts as one chunk.
     """
-    extent = artifacts.index_progress()
-    total = extent.end - artifacts.spec.start if extent.is_complete else None
+    index = artifacts.index_progress()
+    total = index.end - artifacts.spec.start if index.is_complete else None
     if artifacts.spec.is_flow:
         return {
-            "index": (extent.pieces, extent.pieces if extent.is_complete else None),
+            "index": (index.index_segments, index.index_segments if index.is_complete else None),
             "frame": (artifacts.published("trust"), total),
         }
     return {
-        "index": (extent.pieces, extent.pieces if extent.is_complete else None),
+        "index": (index.index_segments, index.index_segments if index.is_complete else None),
         "flow": (artifacts.published("flow"), total),
         "frame": (artifacts.published("frame"), total),
         **({"chunk": artifacts.chunks()} if artifacts.spec.chunk else {}),

@@ -76,8 +76,8 @@ def missing(artifacts: JobArtifacts, by_names: bool = False) -> list[Task]:
     index = artifacts.index_progress() if by_names and not spec.chunk else None
     if index is None or not index.is_complete:
         artifacts.load_new_segments()
-        index = IndexProgress(len(timeline.pieces), timeline.end, timeline.is_complete)
-    pieces, end = index.pieces, index.end
+        index = IndexProgress(len(timeline.index_segments), timeline.end, timeline.is_complete)
+    segments, end = index.index_segments, index.end
     if not index.is_complete:
         last = max(
             (
@@ -87,17 +87,17 @@ def missing(artifacts: JobArtifacts, by_names: bool = False) -> list[Task]:
             ),
             default=0,
         )
-        return _absent(artifacts, map(index_task, range(max(last, pieces) + 1)))
+        return _absent(artifacts, map(index_task, range(max(last, segments) + 1)))
     if spec.is_flow:
         kinds = (
             (trust_task, range(spec.start, end)),
             (backward_task, range(spec.start + 1, end)),
             (forward_task, range(spec.start, end - 1)),
         )
-        expected = [map(index_task, range(pieces)), *(map(make, numbers) for make, numbers in kinds)]
+        expected = [map(index_task, range(segments)), *(map(make, numbers) for make, numbers in kinds)]
         return [task for tasks in expected for task in _absent(artifacts, tasks)]
     warmups = (warmup_task(chain.frame(position)) for chain in timeline.chains for position in range(chain.warmup))
-    expected = [map(index_task, range(pieces)), map(frame_task, range(spec.start, end)), warmups]
+    expected = [map(index_task, range(segments)), map(frame_task, range(spec.start, end)), warmups]
     singles = [stitch_task(spec)]
     if spec.evaluate and not any(Task.from_name(name).kind in EVALUATION_KINDS for name in failed(artifacts.job)):
         expected.append(map(measure_task, evaluation_windows(spec.start, end, True)))

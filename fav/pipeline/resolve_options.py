@@ -1,4 +1,4 @@
-"""Replace options of a request by what they stand for: cuts read from a file, `--chunk auto`, the loss network's file."""
+"""Replace options of a request by what they stand for: the cuts of a file, `--chunk auto`, the loss network's file."""
 
 from msgspec.structs import replace
 

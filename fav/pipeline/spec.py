@@ -326,7 +326,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         File | None,
         OptionInfo(
             OUTPUT,
-            "The network with which --evaluate computes style and content loss, as for `python -m fav train`.",
+            "The network with which --evaluate computes style and content loss, as for `fav train`.",
             metavar="NAME|FILE",
             unset=f"{LOSS_NETWORK}, if it is available",
             job_only=True,

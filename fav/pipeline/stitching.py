@@ -84,7 +84,7 @@ def stitch(
         out: the file to write.
         encoder: the encoder's settings.
         encoded: gives each segment; they are asked for in order.
-        again: encodes a segment on this machine, if its encoder needs another decoder configuration than `encoded` gives.
+        again: encodes a segment on this machine, used if `encoded` gives one with another decoder configuration.
         name: the film's; None: `out`.
         comment: replaces the comment of the source.
         made_by: how the film is made; follows the source's comment.
@@ -231,7 +231,7 @@ class FilmSegments:
         self._threads.shutdown(cancel_futures=True)
 
     def get(self, frames: range) -> EncodedSegment:
-        """The segment of these frames, which are asked for in order. Raises ResultVanishedError if a frame is missing."""
+        """The segment of these frames; call it in order. Raises ResultVanishedError if a frame is missing."""
         number = self._segments.index(frames)
         for ahead in self._segments[number : number + self._many + 1]:
             if ahead not in self._coming:

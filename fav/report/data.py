@@ -121,14 +121,14 @@ def collect(job: Job) -> JobReportData:
     left_out.missing |= {*frames} - {one.number for one in done if one.kind == "frame"} - left_out.damaged
     if not any(one.kind == "frame" for one in done):
         raise FavError(f"{job.name}: expected stylized frames to report on, got none yet; see {command('status')}")
-    pieces = [_time(job, index_task(number)) for number in range(len(artifacts.timeline.pieces))]
+    segment_times = [_time(job, index_task(number)) for number in range(len(artifacts.timeline.index_segments))]
     errors, measured = _evaluation(job, frames, odd) if artifacts.spec.evaluate else ({}, None)
     return JobReportData(
         job.name,
         SnapshotReader(job.share).state(job),
         artifacts,
         job.share.system.mtime(job.layout.manifest) / 1e9,
-        max(filter(None, pieces), default=None) if artifacts.timeline.is_complete else None,
+        max(filter(None, segment_times), default=None) if artifacts.timeline.is_complete else None,
         _time(job, stitch_task(artifacts.spec)),
         tuple(sorted(_few_nodes(done), key=lambda one: one.published)),
         errors,

@@ -23,7 +23,7 @@ class Row:
         name: of the style.
         facts: a line about it.
         command: the command line that uses it.
-        pictures: one per moment, (H, W, 3) uint8 BGR.
+        pictures: stylized frames, one per tried time of the video, (H, W, 3) uint8 BGR.
         files: the files of these.
     """
 
@@ -40,7 +40,15 @@ def sheet(rows: list[Row]) -> np.ndarray:
 
 
 def html(title: str, moments: list[str], rows: list[Row], complete: bool, mark: str) -> str:
-    """Make the page. Until it is `complete`, browsers reload it every few seconds."""
+    """Make the page.
+
+    Args:
+        title: of the page.
+        moments: the tried times of the video, as text; the columns.
+        rows: one per style and settings.
+        complete: whether all pictures are there; until then, browsers reload the page every few seconds.
+        mark: the page's `generator` tag, by which this program recognizes its own pages.
+    """
     return _TEMPLATES.get_template("trial.html").render(
         title=title, moments=moments, rows=rows, complete=complete, mark=mark
     )

@@ -33,7 +33,7 @@ from fav.stylize.settings import StyleSettings
 from fav.stylize.timeline import Timeline
 from fav.util.images import read_image, resize
 from fav.util.malloc import tune_malloc
-from fav.video import AS_IT_IS, FrameIndex, FrameReader, SourceSettings
+from fav.video import DEFAULT_SETTINGS, FrameIndex, FrameReader, SourceSettings
 
 PendingFrame = Future[tuple[np.ndarray, float]]  # a stylized frame (H, W, 3) uint8, and the seconds that it took
 
@@ -66,7 +66,7 @@ class FrameStylizer:
         self,
         video: Path,
         settings: StyleSettings,
-        source: SourceSettings = AS_IT_IS,
+        source: SourceSettings = DEFAULT_SETTINGS,
         threads: int | None = None,
         device: str = "cpu",
         backend: str = "auto",

@@ -8,7 +8,7 @@ from fav.flow import Flow
 from fav.flow.consistency import reliability
 from fav.flow.io import encode_reliability, quantized, write_flo
 from fav.util.images import resize
-from fav.video import AS_IT_IS, SourceSettings, decode
+from fav.video import DEFAULT_SETTINGS, SourceSettings, decode
 
 BACKWARD, FORWARD, RELIABLE = "bwd_%06d.flo", "fwd_%06d.flo", "reliable_%06d.pgm"
 
@@ -20,7 +20,7 @@ def export_flow(
     start: int = 0,
     stop: int | None = None,
     size: tuple[int, int] | None = None,
-    settings: SourceSettings = AS_IT_IS,
+    settings: SourceSettings = DEFAULT_SETTINGS,
     report_progress: Callable[[], None] = lambda: None,
 ) -> int:
     """Write flow in both directions and its reliability, for frames `[start, stop)` of `video`, to the directory `out`.

@@ -6,16 +6,16 @@ from itertools import takewhile
 from pathlib import Path
 
 from fav.stylize.timeline import SEGMENT_FRAMES, IndexSegment
-from fav.video import AS_IT_IS, FrameIndex, SourceSettings, decode
+from fav.video import DEFAULT_SETTINGS, FrameIndex, SourceSettings, decode
 from fav.video.ranges import DecodedRange, UnusableRangeError
-from fav.video.shot_detection import THRESHOLD, CutFinder, RecordedCutFinder
+from fav.video.shot_detection import THRESHOLD, RecordedShotSplitter, ShotSplitter
 
 
 def index_segments(
     video: Path,
     stop: int | None,
     cuts: tuple[int, ...] | None,
-    settings: SourceSettings = AS_IT_IS,
+    settings: SourceSettings = DEFAULT_SETTINGS,
     report_progress: Callable[[], None] = lambda: None,
     threshold: float = THRESHOLD,
 ) -> Iterator[IndexSegment]:
@@ -38,7 +38,7 @@ def index_segments(
             report_progress()
             yield decoded
 
-    yield from _segments(frames(), CutFinder(cuts, threshold), lambda: decoding.time_base, lambda: decoding.warnings)
+    yield from _segments(frames(), ShotSplitter(cuts, threshold), lambda: decoding.time_base, lambda: decoding.warnings)
 
 
 def index_of_ranges(
@@ -51,15 +51,15 @@ def index_of_ranges(
 
     Args:
         ranges: all of them in order, or those up to frame `stop`. Segments need the frames before them, and FLASH
-            after them.
+            after them. (FLASH: of `fav.video.shot_detection`.)
         stop: as for `index_segments`.
         cuts: as for `index_segments`; None takes them from the changes that were recorded.
         threshold: as for `index_segments`.
 
     Raises:
-        UnusableRangeError: a range is of no use, or does not go with the one before it.
+        UnusableRangeError: a range cannot be used, or does not continue the one before it.
     """
-    finder, facts, bases = RecordedCutFinder(cuts, threshold), [], []
+    splitter, facts, bases = RecordedShotSplitter(cuts, threshold), [], []
 
     def frames():
         before, begin = None, 0
@@ -69,50 +69,50 @@ def index_of_ranges(
             if before:
                 before.check_joint(one)
             bases.append(one.index.time_base)
-            finder.extend(begin, one.changes)
+            splitter.extend(begin, one.changes)
             facts.extend((begin + number, fact) for number, fact in one.facts)
             yield from one.frames(begin)
             before, begin = one, begin + one.own
 
-    # Of a video that is read up to a frame, that frame is looked at as well.
+    # Notes on frame `stop` count as well, because a pass that ends there also decodes it.
     within = takewhile(lambda frame: stop is None or frame.number < stop, frames())
-    told = lambda: list(dict.fromkeys(fact for number, fact in facts if stop is None or number <= stop))
-    yield from _segments(within, finder, lambda: bases[0], told)
+    notes = lambda: list(dict.fromkeys(fact for number, fact in facts if stop is None or number <= stop))
+    yield from _segments(within, splitter, lambda: bases[0], notes)
 
 
 def _segments(
     frames: Iterable,
-    finder: CutFinder | RecordedCutFinder,
+    splitter: ShotSplitter | RecordedShotSplitter,
     time_base: Callable[[], Fraction],
     notes: Callable[[], list[str]],
 ) -> Iterator[IndexSegment]:
-    """The segments of frames; `notes` are asked for at their end."""
+    """Divide frames into index segments. `notes` is called after the last frame."""
     start, waiting, cuts_found = 0, [], []
 
-    def piece(last: bool) -> IndexSegment:
+    def segment(last: bool) -> IndexSegment:
         """A segment of the first buffered frames."""
         taken = waiting if last else waiting[:SEGMENT_FRAMES]
         mine = tuple(cut for cut in cuts_found if cut < start + len(taken))
-        told = tuple(notes()) if last else ()
-        return IndexSegment(start, FrameIndex.of(taken, time_base()), mine, last, told)
+        final_notes = tuple(notes()) if last else ()
+        return IndexSegment(start, FrameIndex.of(taken, time_base()), mine, last, final_notes)
 
     for frame in frames:
         # A segment waits for the next frame, because the last one must be marked as the last.
-        if len(waiting) >= SEGMENT_FRAMES and finder.settled >= start + SEGMENT_FRAMES:
-            yield piece(last=False)
+        if len(waiting) >= SEGMENT_FRAMES and splitter.decided_until >= start + SEGMENT_FRAMES:
+            yield segment(last=False)
             start, waiting, cuts_found = (
                 start + SEGMENT_FRAMES,
                 waiting[SEGMENT_FRAMES:],
                 [cut for cut in cuts_found if cut >= start + SEGMENT_FRAMES],
             )
         waiting.append(frame)
-        cuts_found += finder.push(frame)
-    cuts_found += finder.finish()
+        cuts_found += splitter.push(frame)
+    cuts_found += splitter.finish()
     if len(waiting) > SEGMENT_FRAMES:  # some waited because the cut detector was undecided (a flash)
-        yield piece(last=False)
+        yield segment(last=False)
         start, waiting, cuts_found = (
             start + SEGMENT_FRAMES,
             waiting[SEGMENT_FRAMES:],
             [cut for cut in cuts_found if cut >= start + SEGMENT_FRAMES],
         )
-    yield piece(last=True)
+    yield segment(last=True)

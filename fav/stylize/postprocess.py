@@ -15,7 +15,7 @@ from fav.stylize.blend import blend, luma, style_weight, to_uint16, transfer_chr
 from fav.stylize.settings import PostprocessSettings
 from fav.util.image_sequence import is_sequence
 from fav.util.images import read_image, resize
-from fav.video import AS_IT_IS, FrameIndex, FrameReader, SourceSettings, decode, probe
+from fav.video import DEFAULT_SETTINGS, FrameIndex, FrameReader, SourceSettings, decode, probe
 
 
 def postprocess(
@@ -24,7 +24,7 @@ def postprocess(
     video: Path | str,
     index: FrameIndex,
     start: int = 0,
-    settings: SourceSettings = AS_IT_IS,
+    settings: SourceSettings = DEFAULT_SETTINGS,
     masks: Iterator[np.ndarray] | None = None,
 ) -> Iterator[np.ndarray]:
     """Apply the postprocessing to stylized frames.
@@ -99,7 +99,7 @@ def mask_frames(mask: Path, size: tuple[int, int], start: int = 0, sixteen_bit: 
     )
 
 
-def check_mask(mask: Path, video: Path | str, settings: SourceSettings = AS_IT_IS) -> None:
+def check_mask(mask: Path, video: Path | str, settings: SourceSettings = DEFAULT_SETTINGS) -> None:
     """Raise FavError unless `mask` is an image, or a video or image sequence with as many frames as `video`.
 
     If the containers do not report equal numbers, both are decoded to count the frames.
@@ -135,6 +135,6 @@ def _is_image(mask: Path) -> bool:
         return cv2.haveImageReader(f"/dev/fd/{file.fileno()}")  # OpenCV crashes if a name is not UTF-8
 
 
-def _count(video: Path | str, settings: SourceSettings = AS_IT_IS) -> int:
+def _count(video: Path | str, settings: SourceSettings = DEFAULT_SETTINGS) -> int:
     with decode(video, settings) as decoding:
         return sum(1 for _ in decoding)

@@ -63,7 +63,7 @@ class Timeline:
     reverse: bool = False
     independent: bool = False
     chunk: int | None = None
-    pieces: list[IndexSegment] = field(default_factory=list)
+    index_segments: list[IndexSegment] = field(default_factory=list)
     indexed_frames: int = 0  # frames of the source that are indexed
     chains: list[FrameChain] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -77,25 +77,25 @@ class Timeline:
     _segments: list[range] = field(default_factory=list)
     _divided_at: int = -1  # frames that were known then
 
-    def add(self, piece: IndexSegment) -> None:
+    def add(self, segment: IndexSegment) -> None:
         """Add the next segment. Chains keep their `done`."""
-        if piece.start != self.indexed_frames:
-            raise ValueError(f"segment of the index: expected frame {self.indexed_frames}, got frame {piece.start}")
-        self.pieces.append(piece)
-        self.indexed_frames += len(piece.index)
-        self.notes += piece.notes
-        self.cuts += [cut for cut in piece.cuts if self.start < cut]
-        self._split(piece)
+        if segment.start != self.indexed_frames:
+            raise ValueError(f"segment of the index: expected frame {self.indexed_frames}, got frame {segment.start}")
+        self.index_segments.append(segment)
+        self.indexed_frames += len(segment.index)
+        self.notes += segment.notes
+        self.cuts += [cut for cut in segment.cuts if self.start < cut]
+        self._split(segment)
 
     @property
     def index(self) -> FrameIndex:
         """The index of all known frames."""
         if self._joined is None or len(self._joined) < self.indexed_frames:
-            missing = self.pieces[self._in_index :]
+            missing = self.index_segments[self._in_index :]
             self._joined = FrameIndex.concat(
-                [*([self._joined] if self._joined else []), *(piece.index for piece in missing)]
+                [*([self._joined] if self._joined else []), *(segment.index for segment in missing)]
             )
-            self._in_index = len(self.pieces)
+            self._in_index = len(self.index_segments)
         return self._joined
 
     @property
@@ -105,8 +105,8 @@ class Timeline:
 
     @property
     def is_complete(self) -> bool:
-        return bool(self.pieces) and (
-            self.pieces[-1].last or self.stop is not None and self.indexed_frames >= self.stop
+        return bool(self.index_segments) and (
+            self.index_segments[-1].last or self.stop is not None and self.indexed_frames >= self.stop
         )
 
     @property
@@ -195,9 +195,9 @@ class Timeline:
             else:
                 self._over.append(start)  # each finished chain is visited only once
 
-    def _split(self, piece: IndexSegment) -> None:
+    def _split(self, segment: IndexSegment) -> None:
         """Extend the last chain, and begin new ones at the segment's cuts, in constant time."""
-        begins = {piece.start} if self.independent else set(piece.cuts)
+        begins = {segment.start} if self.independent else set(segment.cuts)
         edges = sorted(
             {begin for begin in begins if self.start < begin < self.end} | ({self.start} if not self.chains else set())
         )

@@ -21,8 +21,8 @@ def save_state(path: Path, trainer: Trainer) -> None:
         OSError: The disk has no space.
         PathTakenError: Another file has the name.
     """
-    buffer, mark = io.BytesIO(), trainer.recipe.mark
-    torch.save({"version": VERSION, "training": mark, "recipe": trainer.recipe.to_json(), **trainer.state()}, buffer)
+    buffer, mark = io.BytesIO(), trainer.config.mark
+    torch.save({"version": VERSION, "training": mark, "recipe": trainer.config.to_json(), **trainer.state()}, buffer)
     write_own(path, buffer.getvalue(), mark)
 
 
@@ -50,9 +50,9 @@ def load_state(path: Path) -> dict:
     return state
 
 
-def check_same(path: Path, recipe: TrainingConfig, state: dict) -> None:
+def check_same(path: Path, config: TrainingConfig, state: dict) -> None:
     """Raise FavError, with the options that differ, unless the state is of a training with the same options."""
-    if differences := recipe.differences(state["recipe"]):
+    if differences := config.differences(state["recipe"]):
         listed = "; ".join(differences)
         raise FavError(f"{path}: this training was started with other options ({listed}); give those, or another OUT")
 

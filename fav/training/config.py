@@ -1,4 +1,4 @@
-"""Every option that decides the weights of a style, and the words for data and steps; pure."""
+"""The options that decide the weights of a style, and parsers of their values; pure."""
 
 import hashlib
 import json
@@ -17,16 +17,16 @@ from fav.perceptual.painting import parse_crop
 
 KINDS = ("single_image", "shift", "zoom_out", "affine", "elastic", "video")
 DEFAULT_MIX = "single_image:2,shift:1,zoom_out:1,affine:4,elastic:2"
-VIDEO_SHARE = ",video:5"  # what is added to the default where there are clips
+VIDEO_SHARE = ",video:5"  # added to the default mix if there are clips
 DEFAULT_STEPS = "0:0,1500:2,2200:4"
-FITTED_STEPS = "0:0,35%:2,70%:4"  # of a training whose length is a time
+FITTED_STEPS = "0:0,35%:2,70%:4"  # if the length of the training is a time, not a number of iterations
 FITTED_DECAY = 0.1
 FITTED_MINUTES = 30.0
-STILLS = 64  # frames of a video that are learnt from in the place of photographs
+STILLS = 64  # frames of a video that replace photographs
 MOST_STEPS = 32
 PIXEL_LOSSES = ("l2", "l1", "smooth-l1")
 STEADY = {"pixel_weight": 100.0, "style_weight": 1.0, "palette_weight": 0.0, "tv_weight": 0.0}  # defaults of --steady
-LATER = {  # fields that trainings of before did not record, with what they meant
+LATER = {  # fields that older saved states lack, with the values that they stand for
     "steady": False,
     "pixel_weight": 0.0,
     "pixel_loss": "l2",
@@ -41,14 +41,23 @@ LATER = {  # fields that trainings of before did not record, with what they mean
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What a training reads, and on what it runs; None: no clips, a new network, a card if there is one, all threads.
+    """The files that a training reads, and the device it runs on.
 
-    style_image is the painting; or, to be made steady, the image model. photos is a directory; without one, the pictures
-    are frames of `video`, or the built-in ones. nearest: it begins with the style that paints most like the painting."""
+    Attributes:
+        style_image: the painting; with --steady, the image model.
+        photos: directory of photographs; None: frames of `video`, or the built-in pictures.
+        loss_network: a name, or a path.
+        clips: directory of video clips; None: none.
+        init: style to begin with; None: random weights.
+        nearest: begin with the listed style that is most similar to the painting.
+        video: its frames replace photographs.
+        device: None: a GPU if there is one.
+        threads: None: all cores.
+    """
 
     style_image: Path
     photos: Path | None
-    loss_network: str  # a name, or a path
+    loss_network: str
     clips: Path | None = None
     init: Path | None = None
     nearest: bool = False
@@ -59,9 +68,12 @@ class TrainingInputs:
 
 @dataclass(frozen=True)
 class StopCriteria:
-    """When to end, whichever comes first, and how often to write; `minutes` counts all runs of a training together.
+    """When a training stops, and how often it writes files.
 
-    One of iterations and minutes is not None.
+    It stops at the first of `iterations` and `minutes`; one of them is not None.
+
+    Attributes:
+        minutes: summed over all runs of the training.
     """
 
     iterations: int | None
@@ -70,27 +82,38 @@ class StopCriteria:
     sheet_every: float = 15  # minutes
 
     def progress(self, iteration: int, seconds: float) -> float:
-        """How much of a training is done after so many iterations and seconds: from 0 to 1, or more where it went on."""
+        """The finished fraction of a training: 0 to 1, or more after its end."""
         done = iteration / self.iterations if self.iterations else 0.0
         return max(done, seconds / (60 * self.minutes)) if self.minutes else done
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """What decides the weights: the same recipe gives the same style on the same kind of machine.
+    """The options that decide the weights: equal options give the same style on the same kind of machine.
 
-    The names ending in _print are fingerprints of contents; they, `loss_network`, and an `arch` or `precision` that was left
-    open ("", "auto") are filled in when the inputs have been looked at. mix are relative shares of kinds of samples, steps
-    pairs of an iteration and the number of steps in a row from then on; through says whether gradients go back through
-    the steps. crop is the side of the training pictures, style_size the longer side of the painting, in pixels, of which
-    style_crop is learnt from ("" for all); with style_clean, its grain is taken out (`fav.perceptual.painting`).
-    style_scales says how many times smaller the losses look at pictures, zoom how many times larger or smaller, at random,
-    they see them at most; pooling is that of the loss network. holes is the share of steps in whose reliability holes
-    are torn. The weights of the losses are those of `losses` and `fav.perceptual.loss`. steady: the style is the file of an
-    image model, which gives the targets. pixel_loss is one of PIXEL_LOSSES, between pictures and their targets (photographs,
-    where there is no model). style_layers and content_layers are layers of the loss network with their weights ("" for
-    its own, alike). The learning rate is multiplied by decay_factor every decay_every iterations (0: never), and falls
-    along a cosine to end_factor of it at the end (1: not); up to single_image_until, all samples are stills.
+    Attributes:
+        style: file name of the painting or the model.
+        style_print: fingerprint of its content, as all names that end in _print. These, `loss_network`, and an open
+            `arch` ("") or `precision` ("auto") are filled in when the inputs are opened.
+        mix: proportions of the kinds of samples (`parse_mix`).
+        steps: number of unrolled steps, by iteration (`parse_steps`).
+        through: whether gradients pass through the steps.
+        crop: side of the training images, in pixels.
+        style_size: longer side of the painting, in pixels.
+        style_crop: part of the painting to learn from; "": all.
+        style_clean: remove the painting's grain first (`fav.perceptual.painting`).
+        style_scales: factors by which images are reduced for the losses (`parse_scales`).
+        zoom: largest random enlargement or reduction of images for the losses.
+        pooling: of the loss network.
+        holes: fraction of steps with random holes in the reliability.
+        steady: the style file is an image model, whose pictures are the targets.
+        pixel_loss: one of PIXEL_LOSSES, between pictures and targets (without a model: the photographs).
+        style_layers: layers of the loss network with weights; "": its own, with equal weights. So are content_layers.
+        decay_every: iterations after which the learning rate is multiplied by decay_factor; 0: never.
+        end_factor: factor of the learning rate at the end, which it reaches along a cosine; 1: no decrease.
+        single_image_until: up to this iteration, all samples are stills.
+
+    The weights are those of `losses` and `fav.perceptual.loss`.
     """
 
     style: str
@@ -138,7 +161,7 @@ class TrainingConfig:
         return {name: value for name, value in asdict(self).items() if name not in LATER or value != LATER[name]}
 
     def differences(self, other: Mapping) -> list[str]:
-        """How this recipe differs from another one that was recorded (to_json), each in words."""
+        """The differences from a recorded configuration (the output of `to_json`), each as text."""
         mine, other = asdict(self), {**LATER, **other}
         return [
             f"{field.name.removesuffix('_print').replace('_', '-')} has another content"
@@ -150,7 +173,7 @@ class TrainingConfig:
 
     @property
     def mark(self) -> str:
-        """What is in the files of this training, and in those of no other; a table of losses has no place for it."""
+        """A tag in the files of this training and of no other. (The table of losses has none.)"""
         words = json.dumps(self.to_json(), sort_keys=True).encode()
         return f"fav training {hashlib.blake2b(words, digest_size=16).hexdigest()}"
 
@@ -159,7 +182,7 @@ class TrainingConfig:
         return max(entry.steps for entry in parse_steps(self.steps))
 
     def check(self, clips: bool) -> None:
-        """FavError where mix, steps or arch are not what they have to be; `clips`: whether there are any."""
+        """Raise FavError if a value is not valid. `clips`: whether there are clips."""
         parse_steps(self.steps)
         parse_scales(self.style_scales)
         parse_layers("--style-layers", self.style_layers)
@@ -171,7 +194,7 @@ class TrainingConfig:
         check_arch(self.arch or WIDE_VIEW)
 
     def kind(self, iteration: int) -> str:
-        """The kind of the samples of an iteration, drawn by their shares: a function of the seed and the iteration alone."""
+        """The kind of samples of an iteration, drawn by the proportions of `mix`. It depends on seed and iteration."""
         if iteration < self.single_image_until:
             return "single_image"
         mix = parse_mix(self.mix)
@@ -179,14 +202,14 @@ class TrainingConfig:
         return str(np.random.default_rng((self.seed, iteration)).choice([*mix], p=shares / shares.sum()))
 
     def rate_at(self, iteration: int, progress: float = 0) -> float:
-        """The learning rate of an iteration; progress: how much of the training is done, 0 to 1."""
+        """The learning rate of an iteration. `progress`: the finished fraction of the training, 0 to 1."""
         decayed = self.learning_rate * self.decay_factor ** (iteration // self.decay_every if self.decay_every else 0)
         fallen = (1 - math.cos(math.pi * min(progress, 1))) / 2
         return decayed * (1 + (self.end_factor - 1) * fallen)
 
 
 def parse_mix(text: str) -> dict[str, float]:
-    """The relative share of each kind of samples in words like `shift:1,single_image:5`; FavError where it is none."""
+    """Parse proportions of kinds of samples, such as `shift:1,single_image:5`. Raises FavError if not valid."""
     mix: dict[str, float] = {}
     for entry in text.split(","):
         kind, _, share = entry.partition(":")
@@ -200,7 +223,7 @@ def parse_mix(text: str) -> dict[str, float]:
 
 
 class StepsEntry(NamedTuple):
-    """From `start` on, an iteration or a percentage of the training, so many frames follow the first."""
+    """From `start` on (an iteration, or a percentage of the training), `steps` frames follow the first one."""
 
     start: int
     steps: int
@@ -208,10 +231,12 @@ class StepsEntry(NamedTuple):
 
 
 def parse_steps(text: str) -> list[StepsEntry]:
-    """The number of steps from an iteration on, in words like `0:1,5000:2`; or from a percentage of the training on, like
-    `0:0,50%:2`. FavError where it is none, or where the two are mixed.
+    """Parse the numbers of unrolled steps: from iterations on, `0:1,5000:2`; or from percentages on, `0:0,50%:2`.
 
-    0 steps: each frame alone, painted from nothing, whatever kind of sample it is of.
+    With 0 steps, each frame is stylized without a previous one.
+
+    Raises:
+        FavError: the text is not valid, or mixes iterations and percentages.
     """
     entries: list[StepsEntry] = []
     for entry in text.split(","):
@@ -228,7 +253,7 @@ def parse_steps(text: str) -> list[StepsEntry]:
 
 
 def parse_scales(text: str) -> list[int]:
-    """How many times smaller the losses look at pictures, in words like `1,2,4`; FavError where it is none."""
+    """Parse the factors by which images are reduced for the losses, such as `1,2,4`. Raises FavError if not valid."""
     if not re.fullmatch(r"[1-9]\d?(,[1-9]\d?){0,4}", text) or len(set(text.split(","))) < len(text.split(",")):
         raise FavError(
             f"--style-scales: expected up to 5 different numbers from 1 to 99, like 1,2,4, got {text[:80]!r}"
@@ -237,10 +262,10 @@ def parse_scales(text: str) -> list[int]:
 
 
 def parse_layers(option: str, text: str) -> dict[str, float] | None:
-    """Layers of a loss network and their weights, in words like `conv1:1,fire5:0.5`; None for "".
+    """Parse layers of a loss network and their weights, such as `conv1:1,fire5:0.5`; None for "".
 
     Raises:
-        FavError: The words are not of that form, or no weight is above 0.
+        FavError: The text is not of that form, or no weight is above 0.
     """
     if not text:
         return None
@@ -260,8 +285,8 @@ def parse_layers(option: str, text: str) -> dict[str, float] | None:
 
 
 def check_arch(arch: str) -> None:
-    """FavError where it is no architecture with 7 channels in and 3 out; StyleNetwork itself keeps the size of a frame."""
-    import torch  # the command sets how its threads wait before it is imported
+    """Raise FavError unless this is an architecture with 7 input and 3 output channels that keeps the frame size."""
+    import torch  # after the command has set OMP_WAIT_POLICY
 
     from fav.model.network import StyleNetwork
 

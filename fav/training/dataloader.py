@@ -43,26 +43,26 @@ class Batches(Dataset):
     A FavError is returned, not raised, because workers would wrap it in a traceback.
     """
 
-    def __init__(self, recipe: TrainingConfig, photos: Sequence[Photo], clips: list[Clip]):
-        self.recipe, self.photos, self.clips = recipe, photos, clips
+    def __init__(self, config: TrainingConfig, photos: Sequence[Photo], clips: list[Clip]):
+        self.config, self.photos, self.clips = config, photos, clips
         self._sampler: ClipSampler | None = None
 
     def __getitem__(self, order: Order) -> Batch | FavError:
         try:
-            return stack_sequences([self._sequence(order, number) for number in range(self.recipe.batch)])
+            return stack_sequences([self._sequence(order, number) for number in range(self.config.batch)])
         except FavError as error:
             return error
 
     def _sequence(self, order: Order, number: int) -> SyntheticSequence:
-        recipe, steps = self.recipe, order.steps
-        rng = np.random.default_rng((recipe.seed, order.iteration, number))
-        kind = recipe.kind(order.iteration)
+        config, steps = self.config, order.steps
+        rng = np.random.default_rng((config.seed, order.iteration, number))
+        kind = config.kind(order.iteration)
         if kind == "video":
             self._sampler = self._sampler or ClipSampler(self.clips)
-            sequence = self._sampler.draw(rng, recipe.crop, steps)
+            sequence = self._sampler.draw(rng, config.crop, steps)
         else:
-            sequence = draw_sequence(kind, self.photos, rng, recipe.crop, steps)
-        masks = [drop_reliability(mask, rng) if rng.random() < recipe.holes else mask for mask in sequence.reliability]
+            sequence = draw_sequence(kind, self.photos, rng, config.crop, steps)
+        masks = [drop_reliability(mask, rng) if rng.random() < config.holes else mask for mask in sequence.reliability]
         return SyntheticSequence(sequence.frames, sequence.flow, np.stack(masks) if masks else sequence.reliability)
 
 

@@ -18,7 +18,7 @@ from fav.util.fingerprint import video_fingerprint
 from fav.util.image_sequence import is_sequence
 from fav.util.images import MAX_BYTES, MAX_PIXELS, header_size, read_image, resize
 from fav.util.reading import read_file
-from fav.video.moment import frames_over
+from fav.video.sampling import frames_spread_over
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
 MIN_IMAGES = 20
@@ -183,7 +183,7 @@ def video_stills(
     Raises:
         FavError: The video cannot be read, or has fewer than 20 frames that differ.
     """
-    frames = frames_over(
+    frames = frames_spread_over(
         str(video) if is_sequence(str(video)) else video, STILLS, lambda done: report_progress(done, STILLS)
     )
     stills = [

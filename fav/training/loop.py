@@ -128,12 +128,12 @@ class TrainingLoop:
             StopAskedError: A signal arrived. The style and the table of losses are written before it is raised.
         """
         trainer, names = self.trainer, self.names
-        mark = trainer.recipe.mark
+        mark = trainer.config.mark
         self._write_style("")
         self._write_table()
         with signals.may_end():
             validation = trainer.validation(self.samples.photos)
-            losses = {name: validation[name] for name in logged_losses(trainer.recipe) if name in validation}
+            losses = {name: validation[name] for name in logged_losses(trainer.config) if name in validation}
             sheet, measures = contact_sheet(
                 trainer.average,
                 self.samples,
@@ -165,7 +165,7 @@ class TrainingLoop:
         """Write the style. `validation`: its losses on held-out photographs, as text; "" if they were not measured."""
         trainer = self.trainer
         metadata = self._metadata(recent_means(trainer.history)) | ({"validation": validation} if validation else {})
-        save_style(trainer.average, self.names.out, metadata, mark=trainer.recipe.mark)
+        save_style(trainer.average, self.names.out, metadata, mark=trainer.config.mark)
 
     def _write_table(self) -> None:
         write_own(self.names.table, table(self.trainer.history), table_mark(self.trainer.history))
@@ -185,7 +185,7 @@ class TrainingLoop:
     def _status(self) -> str:
         """The last losses, the speed and the time left, in one line."""
         means, iteration_s = recent_means(self.trainer.history, SPEED_WINDOW), self._iteration_seconds()
-        names = [name for name in logged_losses(self.trainer.recipe) if name not in ("variation", "range")]
+        names = [name for name in logged_losses(self.trainer.config) if name not in ("variation", "range")]
         losses = ", ".join(f"{name} {means[name]:.2g}" for name in names)
         if iteration_s is None:
             return losses

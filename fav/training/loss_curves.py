@@ -12,12 +12,12 @@ LOSSES = COLUMNS[: COLUMNS.index("total")]
 SEQUENCE_LOSSES = ("temporal", "forgetting")  # defined only in iterations with more than one frame per sequence
 
 
-def logged_losses(recipe: TrainingConfig) -> list[str]:
+def logged_losses(config: TrainingConfig) -> list[str]:
     """Return the names of the losses that a training uses."""
-    weights = {"forgetting": recipe.forgetting_weight, "pixel": recipe.pixel_weight}
+    weights = {"forgetting": config.forgetting_weight, "pixel": config.pixel_weight}
     unused = {name for name, weight in weights.items() if not weight}
-    if recipe.steady:
-        unused |= {"palette"} if recipe.loss_network else {"content", "style", "palette"}
+    if config.steady:
+        unused |= {"palette"} if config.loss_network else {"content", "style", "palette"}
     return [name for name in LOSSES if name not in unused]
 
 

@@ -26,12 +26,12 @@ class Schedule:
 
     def __init__(
         self,
-        recipe: TrainingConfig,
+        config: TrainingConfig,
         progress: Callable[[], float] = lambda: 0.0,
         begun: Sequence[tuple[int, int]] = (),
     ):
-        self._recipe, self.progress = recipe, progress
-        self._entries = parse_steps(recipe.steps)
+        self._config, self.progress = config, progress
+        self._entries = parse_steps(config.steps)
         self._fitted = self._entries[-1].percent
         fixed = [] if self._fitted else [(entry.start, entry.steps) for entry in self._entries]
         self.begun: list[tuple[int, int]] = [(int(start), int(steps)) for start, steps in begun] or fixed
@@ -72,7 +72,7 @@ class Schedule:
 
     def steps_at(self, iteration: int) -> int:
         """Return the number of frames that are stylized with a prior in an iteration, by the decisions so far."""
-        if self._recipe.kind(iteration) == "single_image":
+        if self._config.kind(iteration) == "single_image":
             return 0
         return next(steps for start, steps in reversed(self.begun) if start <= iteration)
 

@@ -1,4 +1,4 @@
-"""From what was typed to a loop that is ready: everything is looked at here, before any work starts."""
+"""Prepare a training: open and check all inputs, and build the networks, before any work starts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -36,8 +36,8 @@ from fav.training.trainer import Trainer, autocast
 from fav.training.video_clips import Clip, open_clips
 from fav.util.fingerprint import fingerprint
 
-NO_NETWORK = "none"  # of a training on pixels alone
-REFERENCES = MIN_IMAGES // 2  # photographs that give the losses their units
+NO_NETWORK = "none"  # as the loss network: only pixels are compared
+REFERENCES = MIN_IMAGES // 2  # photographs by which the losses are normalized
 
 
 @dataclass(frozen=True)
@@ -48,55 +48,66 @@ class PreparedTraining:
         trainer: The trainer, without the state that there may be.
         batches: The training samples.
         samples: The inputs of the contact sheet.
-        album: The photographs.
-        told: Notes on the painting and on the style that it begins with.
+        folder: The photographs.
+        style_notes: Notes on the painting and on the style that it begins with.
         init: The style that it begins with; None: random weights.
     """
 
     trainer: Trainer
     batches: Batches
     samples: Samples
-    album: ImageFolder
-    told: tuple[str, ...]
+    folder: ImageFolder
+    style_notes: tuple[str, ...]
     init: Path | None
 
 
 def prepare(
-    names: OutputPaths, inputs: TrainingInputs, recipe: TrainingConfig, limits: StopCriteria, command: str
+    names: OutputPaths, inputs: TrainingInputs, config: TrainingConfig, limits: StopCriteria, command: str
 ) -> tuple[TrainingLoop, Batches, list[str]]:
-    """A loop that is ready to run, its batches, and notes for the user; `command` goes into the style.
+    """Prepare a training, or the continuation of an interrupted one.
 
-    Raises FavError for anything that is missing, not readable, or not as in the state that there is.
+    Args:
+        names: paths of the style and of the files beside it.
+        inputs: files to read, and the device.
+        config: the options that decide the weights.
+        limits: when to stop.
+        command: the command line; the style records it.
+
+    Returns:
+        The training loop, its batches, and notes for the user.
+
+    Raises:
+        FavError: an input is missing or not readable, or the saved state is of another training.
     """
     device = device_for(inputs)
     state = load_state(names.state) if names.state.exists() else None
-    prepared = prepare_trainer(inputs, recipe, device, state, names.state)
-    trainer, notes = prepared.trainer, prepared.album.notes
+    prepared = prepare_trainer(inputs, config, device, state, names.state)
+    trainer, notes = prepared.trainer, prepared.folder.notes
     if state:
         restore(names.state, trainer, state)
-        names.check_own(trainer.recipe.mark, table_mark(trainer.history))
+        names.check_own(trainer.config.mark, table_mark(trainer.history))
 
     def provenance(losses: dict[str, float]) -> dict[str, str]:
         return style_metadata(trainer, command, losses)
 
     if not trainer.iteration:
-        notes = [*notes, _beginning(trainer, prepared.album, limits)]
+        notes = [*notes, _start_message(trainer, prepared.folder, limits)]
     loop = TrainingLoop(trainer, names, limits, prepared.samples, provenance)
-    return loop, prepared.batches, [*prepared.told, *notes]
+    return loop, prepared.batches, [*prepared.style_notes, *notes]
 
 
 def prepare_trainer(
     inputs: TrainingInputs,
-    recipe: TrainingConfig,
+    config: TrainingConfig,
     device: torch.device,
     state: dict | None = None,
     state_path: Path = Path("state"),
 ) -> PreparedTraining:
-    """Read all inputs of a training, and make its trainer. The recipe of the trainer is complete.
+    """Read all inputs of a training, and make its trainer. The config of the trainer is complete.
 
     Args:
         inputs: What is read.
-        recipe: The options as they were typed.
+        config: The options as they were typed.
         device: Of the networks.
         state: The state that the training continues from; it is compared, not loaded. None: there is none.
         state_path: Where that state is, for messages.
@@ -104,76 +115,78 @@ def prepare_trainer(
     Raises:
         FavError: An input is missing, not readable, or not as in the state.
     """
-    painting, teacher, told = None, None, []
-    if recipe.steady:
-        teacher = load_teacher(inputs.style_image, device, recipe.crop)
+    painting, teacher, style_notes = None, None, []
+    if config.steady:
+        teacher = load_teacher(inputs.style_image, device, config.crop)
     else:
-        painting = read_painting(inputs.style_image, recipe.style_size, recipe.style_crop, recipe.style_clean)
-        told += [painting.part, painting.note]
-    start = _init_network(inputs.init, recipe) if inputs.init else None
-    typed_arch = recipe.arch
+        painting = read_painting(inputs.style_image, config.style_size, config.style_crop, config.style_clean)
+        style_notes += [painting.part, painting.note]
+    start = _init_network(inputs.init, config) if inputs.init else None
+    typed_arch = config.arch
     network, kind, network_print = None, "", ""
     if inputs.loss_network != NO_NETWORK:
         network, kind, network_print = load_loss_network(
-            inputs.loss_network, "replicate", recipe.pooling, _extra_layers(recipe)
+            inputs.loss_network, "replicate", config.pooling, _extra_layers(config)
         )
-    album, clips, clips_print, notes = _material(inputs, recipe)
+    folder, clips, clips_print, notes = _open_material(inputs, config)
     init_print = fingerprint(inputs.init) if inputs.init else None
-    if inputs.nearest and state:  # chosen when it began: the styles at hand may be others by now
+    if inputs.nearest and state:  # chosen when the training began; other styles may be listed now
         init_print = state["recipe"].get("init_print")
-    recipe = replace(
-        recipe,
+    config = replace(
+        config,
         style_print=fingerprint(inputs.style_image),
-        photos_print=album.fingerprint,
+        photos_print=folder.fingerprint,
         clips_print=clips_print,
         loss_network=kind,
         loss_network_print=network_print,
         init_print=init_print,
-        arch=start.arch if start else _architecture(recipe, state),
-        precision=_precision(recipe, state, device),
+        arch=start.arch if start else _architecture(config, state),
+        precision=_precision(config, state, device),
     )
     if state:
-        check_same(state_path, recipe, state)
-    perception = _perception(recipe, placed(network, device) if network else None, painting, album, device)
-    samples = samples_of(album.held_out, recipe.crop, _paintings(painting))
+        check_same(state_path, config, state)
+    losses = _make_losses(config, placed(network, device) if network else None, painting, folder, device)
+    samples = samples_of(folder.held_out, config.crop, _sheet_images(painting))
     began_with = inputs.init
-    if inputs.nearest and not state and isinstance(perception, PerceptualLoss):
-        chosen, note = _nearest(perception, samples.photos, replace(recipe, arch=typed_arch), device)
-        told.append(note)
+    if inputs.nearest and not state and isinstance(losses, PerceptualLoss):
+        chosen, note = _nearest(losses, samples.photos, replace(config, arch=typed_arch), device)
+        style_notes.append(note)
         if chosen:
             start, began_with = chosen.network, chosen.path
-            recipe = replace(recipe, arch=start.arch, init_print=fingerprint(began_with))
-    trainer = Trainer(recipe, perception, device, start, teacher)
+            config = replace(config, arch=start.arch, init_print=fingerprint(began_with))
+    trainer = Trainer(config, losses, device, start, teacher)
     trainer.began_with = began_with.name if began_with else ""
-    album = replace(album, notes=notes)
-    return PreparedTraining(trainer, Batches(recipe, album.photos, clips), samples, album, tuple(told), began_with)
+    folder = replace(folder, notes=notes)
+    return PreparedTraining(
+        trainer, Batches(config, folder.photos, clips), samples, folder, tuple(style_notes), began_with
+    )
 
 
-def _perception(
-    recipe: TrainingConfig,
+def _make_losses(
+    config: TrainingConfig,
     network: LossNetwork | None,
     painting: Painting | None,
-    album: ImageFolder,
+    folder: ImageFolder,
     device: torch.device,
 ) -> PerceptualLoss | MatchLoss:
-    """The losses by a loss network: against a painting, or a model's pictures."""
-    style_layers = parse_layers("--style-layers", recipe.style_layers)
-    content_layers = parse_layers("--content-layers", recipe.content_layers)
+    """The losses against a painting, or against the pictures of an image model."""
+    style_layers = parse_layers("--style-layers", config.style_layers)
+    content_layers = parse_layers("--content-layers", config.content_layers)
     if painting is None or network is None:
         return MatchLoss(network, style_layers, content_layers)
-    with autocast(recipe.precision, device):
+    with autocast(config.precision, device):
         return PerceptualLoss(
             network,
             as_tensor(painting.picture).to(device),
-            [as_tensor(photo.read(recipe.crop)).to(device) for photo in album.photos[:REFERENCES]],
-            parse_scales(recipe.style_scales),
+            [as_tensor(photo.read(config.crop)).to(device) for photo in folder.photos[:REFERENCES]],
+            parse_scales(config.style_scales),
             style_layers,
             content_layers,
         )
 
 
-def _paintings(painting: Painting | None) -> list[tuple[str, np.ndarray]]:
-    """What the sheet shows of the painting, with captions: all of it, and what is learnt from if that looks otherwise."""
+def _sheet_images(painting: Painting | None) -> list[tuple[str, np.ndarray]]:
+    """Images of the painting for the contact sheet, with captions: the whole, and the part to learn from."""
     if painting is None:
         return []
     if not painting.crop and not painting.grain:
@@ -186,13 +199,13 @@ def _paintings(painting: Painting | None) -> list[tuple[str, np.ndarray]]:
 
 
 def _nearest(
-    perception: PerceptualLoss, photos: Sequence[np.ndarray], recipe: TrainingConfig, device: torch.device
+    losses: PerceptualLoss, photos: Sequence[np.ndarray], config: TrainingConfig, device: torch.device
 ) -> tuple[Candidate | None, str]:
-    """The style to begin with, None for random weights; and a line on why, and how to choose otherwise."""
-    with autocast(recipe.precision, device):
-        found = ranked(named_styles(), perception, photos, device, recipe.arch, recipe.seed)
+    """Choose the style to begin with. Returns it (None: random weights), and a note on the choice."""
+    with autocast(config.precision, device):
+        found = ranked(named_styles(), losses, photos, device, config.arch, config.seed)
     if not found:
-        why = f" of the architecture {recipe.arch}" if recipe.arch else ""
+        why = f" of the architecture {config.arch}" if config.arch else ""
         return None, f"begins with random weights: no style{why} is at hand (--init STYLE: begin with that one)"
     best, *others = found
     than = f"; next {others[0].name}, {others[0].style:.2f} and {others[0].palette:.2f}" if others else ""
@@ -202,35 +215,35 @@ def _nearest(
     )
 
 
-def _beginning(trainer: Trainer, album: ImageFolder, limits: StopCriteria) -> str:
-    """A line on what is about to be learnt, from what, where and for how long."""
-    recipe = trainer.recipe
+def _start_message(trainer: Trainer, folder: ImageFolder, limits: StopCriteria) -> str:
+    """A message on what will be learned, from what, on which device and for how long."""
+    config = trainer.config
     until = f"{limits.iterations} iterations" if limits.iterations else ""
     if limits.minutes:
         until += f"{', at most ' if until else ''}{limits.minutes:g} min"
-    what = f"{len(album.photos)} {album.words}"
-    return f"learning {recipe.style} from {what} on {trainer.device} in {recipe.precision}, {until}"
+    what = f"{len(folder.photos)} {folder.words}"
+    return f"learning {config.style} from {what} on {trainer.device} in {config.precision}, {until}"
 
 
-def _extra_layers(recipe: TrainingConfig) -> tuple[str, ...]:
-    """The layers of the loss network that were asked for by name."""
-    texts = {"--style-layers": recipe.style_layers, "--content-layers": recipe.content_layers}
+def _extra_layers(config: TrainingConfig) -> tuple[str, ...]:
+    """The layers of the loss network that the options name."""
+    texts = {"--style-layers": config.style_layers, "--content-layers": config.content_layers}
     return tuple(layer for option, text in texts.items() for layer in parse_layers(option, text) or ())
 
 
-def _init_network(init: Path, recipe: TrainingConfig) -> StyleNetwork:
-    """The network of --init, made as wide as --arch says."""
+def _init_network(init: Path, config: TrainingConfig) -> StyleNetwork:
+    """The network of --init, widened to --arch."""
     network = load_style(init, in_channels=7)
     try:
-        return net2wider(network, recipe.arch or network.arch, recipe.seed)
+        return net2wider(network, config.arch or network.arch, config.seed)
     except FavError as error:
         raise FavError(
-            f"--init {init} with --arch {recipe.arch}: {error}; leave --arch out to keep that width"
+            f"--init {init} with --arch {config.arch}: {error}; leave --arch out to keep that width"
         ) from None
 
 
 def device_for(inputs: TrainingInputs) -> torch.device:
-    """The device, with threads and determinism set for the process, as StyleRunner sets them for films."""
+    """Choose the device, and set threads and determinism of this process, as StyleRunner does for films."""
     if inputs.threads:
         torch.set_num_threads(inputs.threads)
     device = device_of(inputs.device or ("cuda:0" if torch.cuda.is_available() else "cpu"))
@@ -239,50 +252,52 @@ def device_for(inputs: TrainingInputs) -> torch.device:
     return device
 
 
-def _architecture(recipe: TrainingConfig, state: dict | None) -> str:
-    """What was asked for; else that of the state that there is, or the one of new styles."""
-    return recipe.arch or (str(state["recipe"].get("arch")) if state else WIDE_VIEW)
+def _architecture(config: TrainingConfig, state: dict | None) -> str:
+    """The architecture: the typed one; otherwise that of the saved state, or the default."""
+    return config.arch or (str(state["recipe"].get("arch")) if state else WIDE_VIEW)
 
 
-def _precision(recipe: TrainingConfig, state: dict | None, device: torch.device) -> str:
-    """What was asked for; else that of the state that there is, or the best of the device."""
-    if recipe.precision != "auto":
-        return recipe.precision
+def _precision(config: TrainingConfig, state: dict | None, device: torch.device) -> str:
+    """The precision: the typed one; otherwise that of the saved state, or the best of the device."""
+    if config.precision != "auto":
+        return config.precision
     return str(state["recipe"].get("precision")) if state else best_precision(device)
 
 
-def _material(inputs: TrainingInputs, recipe: TrainingConfig) -> tuple[ImageFolder, list[Clip], str | None, list[str]]:
-    """The photographs, the clips and their fingerprint, and notes on what was left out."""
+def _open_material(
+    inputs: TrainingInputs, config: TrainingConfig
+) -> tuple[ImageFolder, list[Clip], str | None, list[str]]:
+    """Open photographs and clips. Returns both, the fingerprint of the clips, and notes on files left out."""
     with Progress(transient=True, disable=not Console().is_terminal) as progress:
         bar = progress.add_task("looking at the photographs", total=None)
 
-        def looked(done: int, total: int) -> None:
+        def on_progress(done: int, total: int) -> None:
             progress.update(bar, completed=done, total=total)
 
         if inputs.photos:
-            album = open_image_folder(inputs.photos, recipe.crop, looked)
+            folder = open_image_folder(inputs.photos, config.crop, on_progress)
         else:
-            album = video_stills(inputs.video, recipe.crop, looked) if inputs.video else built_in_photos()
+            folder = video_stills(inputs.video, config.crop, on_progress) if inputs.video else built_in_photos()
         if not inputs.clips:
-            return album, [], None, album.notes
+            return folder, [], None, folder.notes
         bar = progress.add_task("looking at the clips", total=None)
-        clips, clips_print, notes = open_clips(inputs.clips, recipe.most_steps, lambda: progress.advance(bar))
-        return album, clips, clips_print, album.notes + notes
+        clips, clips_print, notes = open_clips(inputs.clips, config.most_steps, lambda: progress.advance(bar))
+        return folder, clips, clips_print, folder.notes + notes
 
 
 def style_metadata(trainer: Trainer, command: str, losses: dict[str, float]) -> dict[str, str]:
-    """What a style file says of how it came to be: names, never paths."""
-    recipe = trainer.recipe
+    """The metadata of a style file on its training: file names, but no paths."""
+    config = trainer.config
     return {
-        "style": recipe.style,
-        **({"steadied": "an image model, whose own pictures were the target"} if recipe.steady else {}),
+        "style": config.style,
+        **({"steadied": "an image model, whose own pictures were the target"} if config.steady else {}),
         "command": command,
         **({"began_with": trainer.began_with} if trainer.began_with else {}),
         "iterations": str(trainer.iteration),
         "minutes": f"{trainer.seconds / 60:.1f}",
-        "losses": ", ".join(f"{name} {losses[name]:.4g}" for name in logged_losses(recipe)),
-        "loss_network": recipe.loss_network,
-        "precision": recipe.precision,
+        "losses": ", ".join(f"{name} {losses[name]:.4g}" for name in logged_losses(config)),
+        "loss_network": config.loss_network,
+        "precision": config.precision,
         "input": "BGR 0..255 minus (103.939,116.779,123.68), 7 channels: frame, warped previous result times reliability, "
         "reliability",
         "versions": f"torch {torch.__version__}, numpy {version('numpy')}, opencv {cv2.__version__}",

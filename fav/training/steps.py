@@ -55,7 +55,7 @@ def resume(prepared: PreparedTraining, iterations: int, state: bytes, where: Pat
     read = read_pickle_bytes(state, where)
     if read.get("version") != VERSION or not isinstance(read.get("recipe"), dict):
         raise FavError(f"{where}: expected the state of a training of this version, got another file")
-    check_same(where, trainer.recipe, read)
+    check_same(where, trainer.config, read)
     restore(where, trainer, read)
     return begin(prepared, iterations)
 
@@ -89,6 +89,6 @@ def advance(trainer: Trainer, batches: Batches, until: int, report_progress: Cal
 def state_bytes(trainer: Trainer) -> bytes:
     """The state of a trainer, for `resume`. Equal states have equal bytes."""
     buffer = io.BytesIO()
-    described = {"version": VERSION, "training": trainer.recipe.mark, "recipe": trainer.recipe.to_json()}
+    described = {"version": VERSION, "training": trainer.config.mark, "recipe": trainer.config.to_json()}
     torch.save({**described, **trainer.state()}, buffer)
     return buffer.getvalue()

@@ -52,7 +52,7 @@ class Trainer:
     Random numbers of an iteration depend only on the seed and the iteration's number. So no random state is saved.
 
     Attributes:
-        recipe: The options of the training.
+        config: The options of the training.
         network: The network that is trained.
         average: The exponential moving average (EMA) of its weights. This is the style: it varies less than the weights
             of one iteration, without a learning rate schedule.
@@ -67,21 +67,21 @@ class Trainer:
 
     def __init__(
         self,
-        recipe: TrainingConfig,
+        config: TrainingConfig,
         perceptual_loss: PerceptualLoss | MatchLoss,
         device: torch.device,
         init: StyleNetwork | None = None,
         teacher: Teacher | None = None,
     ):
-        self.recipe, self.perceptual_loss, self.device, self.teacher = recipe, perceptual_loss, device, teacher
-        torch.manual_seed(recipe.seed)
-        network = init or StyleNetwork(recipe.arch, 7)
+        self.config, self.perceptual_loss, self.device, self.teacher = config, perceptual_loss, device, teacher
+        torch.manual_seed(config.seed)
+        network = init or StyleNetwork(config.arch, 7)
         self.network = placed(network, device).train().requires_grad_()
         self.average = copy.deepcopy(self.network).requires_grad_(False)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), recipe.learning_rate)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), config.learning_rate)
         self.history: list[list[float]] = []
         self.seconds, self.is_consistent = 0.0, True
-        self.schedule = Schedule(recipe)
+        self.schedule = Schedule(config)
         self.began_with = ""
 
     @property
@@ -111,7 +111,7 @@ class Trainer:
             total.backward()
         self.is_consistent = False
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.rate_at(self.iteration, self.schedule.progress())
+            group["lr"] = self.config.rate_at(self.iteration, self.schedule.progress())
         self.optimizer.step()
         self._update_ema()
         self.history.append([*values, len(batch.flow), self.seconds])
@@ -122,20 +122,20 @@ class Trainer:
         batch = Batch(*(part.to(self.device, non_blocking=True).float() for part in batch))
         frames = [*batch.frames]
         # Samples of the batch have the numbers 0 to batch - 1 as the third part of their seed.
-        rng = np.random.default_rng((self.recipe.seed, self.iteration, self.recipe.batch))
+        rng = np.random.default_rng((self.config.seed, self.iteration, self.config.batch))
         offset = rng.integers(OFFSETS, size=2).tolist()
-        zoom = self.recipe.zoom ** rng.uniform(-1, 1)
+        zoom = self.config.zoom ** rng.uniform(-1, 1)
         target = torch.cat(frames)
         if self.teacher:
             target = self.teacher(target)
         directions = torch.from_numpy(rng.standard_normal((3, DIRECTIONS))).float().to(self.device)
-        with autocast(self.recipe.precision, self.device):
-            output = unroll(self.network, frames, [*batch.flow], [*batch.reliability], self.recipe.through)
+        with autocast(self.config.precision, self.device):
+            output = unroll(self.network, frames, [*batch.flow], [*batch.reliability], self.config.through)
             stylized = torch.cat(output.stylized)
             content, style = self.perceptual_loss.losses(stylized, target, offset, zoom)
             history = content.new_zeros(())
-            if self.recipe.forgetting_weight and len(batch.flow):
-                single = unroll(self.network, frames[-1:], [], [], self.recipe.through)
+            if self.config.forgetting_weight and len(batch.flow):
+                single = unroll(self.network, frames[-1:], [], [], self.config.through)
                 history = history_loss(output.stylized[-1], single.stylized[0])
         pairs = zip(output.stylized[1:], output.warped, batch.reliability)
         temporal = [temporal_loss(*pair) for pair in pairs] or [content.new_zeros(())]
@@ -147,23 +147,23 @@ class Trainer:
         lattice = lattice_loss(stylized, self.network.period)
         palette = self.perceptual_loss.palette(stylized, directions)
         pixel = content.new_zeros(())
-        if self.recipe.pixel_weight:
-            pixel = pixel_loss(stylized, target, self.recipe.pixel_loss)
+        if self.config.pixel_weight:
+            pixel = pixel_loss(stylized, target, self.config.pixel_loss)
         temporal = torch.stack(temporal).mean()
         return [content, style, total_variation(stylized), excess, temporal, history, lattice, palette, pixel]
 
     def _weighted_sum(self, losses: list[torch.Tensor]) -> torch.Tensor:
-        recipe = self.recipe
+        config = self.config
         weights = (
-            recipe.content_weight,
-            recipe.style_weight,
-            recipe.tv_weight,
-            recipe.range_weight,
-            recipe.temporal_weight,
-            recipe.forgetting_weight,
-            recipe.lattice_weight,
-            recipe.palette_weight,
-            recipe.pixel_weight,
+            config.content_weight,
+            config.style_weight,
+            config.tv_weight,
+            config.range_weight,
+            config.temporal_weight,
+            config.forgetting_weight,
+            config.lattice_weight,
+            config.palette_weight,
+            config.pixel_weight,
         )
         *others, palette, pixel = losses
         terms = [*others, scale_palette_loss(palette), pixel]
@@ -180,10 +180,10 @@ class Trainer:
         for photo in photos:
             frame = as_tensor(photo).to(self.device)
             target = self.teacher(frame) if self.teacher else frame
-            with autocast(self.recipe.precision, self.device):
+            with autocast(self.config.precision, self.device):
                 stylized = unroll(self.average, [frame], [], [], False).stylized[0]
                 content, style = self.perceptual_loss.losses(stylized, target)
-            losses.append([*map(float, (content, style, pixel_loss(stylized, target, self.recipe.pixel_loss)))])
+            losses.append([*map(float, (content, style, pixel_loss(stylized, target, self.config.pixel_loss)))])
         means = np.mean(losses, 0).tolist() if losses else [0.0] * 3
         return dict(zip(("content", "style", "pixel"), means))
 
@@ -217,7 +217,7 @@ class Trainer:
             history = torch.cat([history[:, :pixel], torch.zeros_like(history[:, :1]), history[:, pixel:]], 1)
         self.history, self.seconds = history.tolist(), float(state["seconds"])
         if "begun" in state:  # not saved by versions without percentages
-            self.schedule = Schedule(self.recipe, begun=state["begun"].tolist())
+            self.schedule = Schedule(self.config, begun=state["begun"].tolist())
             self.began_with = str(state["began_with"])
 
 

@@ -10,11 +10,11 @@ from fav.video.encoded import EncodedSegment
 from fav.video.index import FrameIndex
 from fav.video.probe import VideoInfo, probe, reaches
 from fav.video.reader import FrameReader
-from fav.video.settings import AS_IT_IS, SourceSettings
+from fav.video.settings import DEFAULT_SETTINGS, SourceSettings
 from fav.video.writer import check_film, check_film_name, encode_segment, mux_film, write_film
 
 __all__ = [
-    "AS_IT_IS",
+    "DEFAULT_SETTINGS",
     "DecodedFrame",
     "Decoder",
     "EncodedSegment",

@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 from fav.errors import FavError, sanitize
 from fav.util.image_sequence import is_sequence, pattern_hint, sequence_numbers
 from fav.util.reading import check_file
-from fav.video.settings import AS_IT_IS, SourceSettings
+from fav.video.settings import DEFAULT_SETTINGS, SourceSettings
 from fav.video.truncation import is_truncated
 
 DEFAULT_FPS = 25
@@ -32,7 +32,7 @@ IMAGE_FORMATS = ("png", "jpeg", "bmp", "tiff", "webp", "ppm", "pgm", "pgmyuv", "
 FORMATS = ",".join((*CONTAINERS, "image2", *(f"{name}_pipe" for name in IMAGE_FORMATS)))
 
 
-def open_video(video: Path | str, settings: SourceSettings = AS_IT_IS) -> InputContainer:
+def open_video(video: Path | str, settings: SourceSettings = DEFAULT_SETTINGS) -> InputContainer:
     """Open a video file or an image sequence. FFmpeg may open only files, no network addresses.
 
     Raises:

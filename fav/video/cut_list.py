@@ -10,7 +10,7 @@ import numpy as np
 
 from fav.video.decoding import decode
 from fav.video.settings import SourceSettings
-from fav.video.shot_detection import FLASH, CutFinder
+from fav.video.shot_detection import FLASH, ShotSplitter
 
 WIDTH = 192  # pixels of an image on the sheet
 LABEL, GAP = 18, 6  # pixels: height of a label, distance between images
@@ -46,7 +46,7 @@ def find_cuts(
     report_progress: Callable[[], None] = lambda: None,
 ) -> CutList:
     """Find the cuts of the frames `[start, stop)` of a video, as a job does."""
-    found, finder = CutList(threshold=threshold), CutFinder(threshold=threshold)
+    found, splitter = CutList(threshold=threshold), ShotSplitter(threshold=threshold)
     recent: deque[tuple[int, float, np.ndarray]] = deque(maxlen=FLASH + 3)
 
     def take(cuts: list[int]) -> None:
@@ -67,8 +67,8 @@ def find_cuts(
             report_progress()
             found.frames = decoded.number + 1
             recent.append((decoded.number, float(decoded.pts * decoding.time_base), decoded.thumbnail(WIDTH)))
-            take(finder.push(decoded))
-        take(finder.finish())
+            take(splitter.push(decoded))
+        take(splitter.finish())
     return found
 
 

@@ -22,7 +22,7 @@ from fav.video.color import ColorInfo, check_matrix, display_matrix, has_alpha, 
 from fav.video.container import DEFAULT_FPS, frame_rate, open_video, video_stream
 from fav.video.deinterlacing import deinterlaced
 from fav.video.index import FrameIndex
-from fav.video.settings import AS_IT_IS, SourceSettings
+from fav.video.settings import DEFAULT_SETTINGS, SourceSettings
 from fav.video.side_data import side_data
 from fav.video.spherical import Sphere, sphere_of
 from fav.video.truncation import is_truncated
@@ -53,7 +53,7 @@ class DecodedFrame:
         accurate: VideoReformatter,
         fast: VideoReformatter,
         shift: int = 0,
-        settings: SourceSettings = AS_IT_IS,
+        settings: SourceSettings = DEFAULT_SETTINGS,
         neighbors: tuple[av.VideoFrame | None, av.VideoFrame | None] = (None, None),
     ):
         self.number, self.pts, self.duration, self.keyframe = number, pts, duration, bool(frame.key_frame)
@@ -149,7 +149,7 @@ class Decoder(Iterator[DecodedFrame]):
         FavError: the video cannot be opened.
     """
 
-    def __init__(self, video: Path | str, settings: SourceSettings = AS_IT_IS, keep: bool = False):
+    def __init__(self, video: Path | str, settings: SourceSettings = DEFAULT_SETTINGS, keep: bool = False):
         self.video, self.settings, self.keep = video, settings, keep
         self.container = open_video(video, settings)
         try:
@@ -451,7 +451,7 @@ def _list_some(items: list[str]) -> str:
     return ", ".join(items[:MAX_LISTED]) + more
 
 
-def decode(video: Path | str, settings: SourceSettings = AS_IT_IS) -> Decoder:
+def decode(video: Path | str, settings: SourceSettings = DEFAULT_SETTINGS) -> Decoder:
     """Decode all frames of a video in presentation order, in one pass; see `Decoder`.
 
     Of a damaged or truncated video, the frames that decode are returned.

@@ -18,7 +18,7 @@ from fav.util.images import encode_png
 from fav.video.codecs import EncoderSettings
 from fav.video.color import light_of
 from fav.video.container import open_video, video_stream
-from fav.video.settings import AS_IT_IS, SourceSettings
+from fav.video.settings import DEFAULT_SETTINGS, SourceSettings
 
 STREAM_NAMES = {"audio": "sound", "subtitle": "subtitles"}
 TIFF = [cv2.IMWRITE_TIFF_COMPRESSION, 8]  # deflate
@@ -58,7 +58,7 @@ def first_number(video: Path | str) -> int:
     return sequence_numbers(str(video))[0] if is_sequence(str(video)) else 0
 
 
-def image_notes(video: Path | str, settings: SourceSettings = AS_IT_IS) -> list[str]:
+def image_notes(video: Path | str, settings: SourceSettings = DEFAULT_SETTINGS) -> list[str]:
     """A note on the streams and chapters of a video that images cannot have."""
     with open_video(video, settings) as source:
         chosen = video_stream(source, video)

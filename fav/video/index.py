@@ -1,4 +1,4 @@
-"""What is known of a video's frames after one pass over them; pure."""
+"""The index of a video: time, duration, checksum and kind of each frame; pure."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -12,16 +12,22 @@ if TYPE_CHECKING:
     from fav.video.decoding import DecodedFrame
 
 COLUMNS = {"pts": np.int64, "duration": np.int64, "keyframe": np.bool_, "crc": np.uint32, "shift": np.int64}
-LATEST = 1 << 62  # units of a time base: the sum of two such times is a number, still
+MAX_TICKS = 1 << 62  # of a time base: the sum of two such times still fits into int64
 
 
 @dataclass(frozen=True, eq=False)
 class FrameIndex:
-    """Frames of a video in the order they are shown, or a piece of it. Arrays of one length, read only by custom.
+    """The frames of a video, or of a segment of it, in presentation order.
 
-    pts int64, ascending, and duration int64 are in units of time_base (seconds); keyframe bool; crc uint32 of the
-    decoded samples. Frame numbers are positions, so an index that readers use starts at frame 0. shift int64 is what was
-    added to the times in the file because its clock jumps; empty: nothing.
+    All arrays have one length; do not change them. Frame numbers are positions in the arrays, so the index of a whole video starts at frame 0.
+
+    Attributes:
+        pts: int64, presentation times in ticks of `time_base`, ascending.
+        duration: int64, in ticks.
+        keyframe: bool.
+        crc: uint32, CRC-32 of the decoded samples.
+        time_base: seconds per tick.
+        shift: int64, ticks that were added to the file's times because its clock jumps; empty: none.
     """
 
     pts: np.ndarray
@@ -37,15 +43,15 @@ class FrameIndex:
 
     @classmethod
     def of(cls, frames: "Iterable[DecodedFrame]", time_base: Fraction) -> "FrameIndex":
-        """The index of decoded frames, of which only the facts are looked at."""
+        """The index of decoded frames. Their images are not read."""
         facts = [(frame.pts, frame.duration, frame.keyframe, frame.crc, frame.shift) for frame in frames]
         return cls._from_columns(list(zip(*facts)) or [()] * 5, time_base)
 
     @classmethod
-    def concat(cls, pieces: "Sequence[FrameIndex]") -> "FrameIndex":
-        """Consecutive pieces, at least one, as one index."""
-        columns = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in COLUMNS}
-        return cls(**columns, time_base=pieces[0].time_base)
+    def concat(cls, segments: "Sequence[FrameIndex]") -> "FrameIndex":
+        """Join consecutive segments, at least one, into one index."""
+        columns = {name: np.concatenate([getattr(segment, name) for segment in segments]) for name in COLUMNS}
+        return cls(**columns, time_base=segments[0].time_base)
 
     def to_json(self) -> dict:
         return {
@@ -57,7 +63,7 @@ class FrameIndex:
         } | self._shifts()
 
     def _shifts(self) -> dict:
-        """The shift where it changes; nothing where there is none, as of almost all videos."""
+        """[frame, shift] where the shift changes; empty for almost all videos."""
         if not self.shift.any():
             return {}
         changes = np.flatnonzero(np.diff(self.shift, prepend=0))
@@ -65,7 +71,7 @@ class FrameIndex:
 
     @classmethod
     def from_json(cls, fields: dict) -> "FrameIndex":
-        """ValueError, or what else Python raises over values of other kinds, where the record is none of `to_json`."""
+        """Parse the output of `to_json`. Raises ValueError, KeyError or TypeError for anything else."""
         count, keys = len(fields["pts"]), np.array(fields["keyframe"], np.int64)
         if keys.ndim != 1 or ((keys < 0) | (keys >= count)).any():
             raise ValueError(f"expected keyframes among {count} frames")
@@ -75,7 +81,7 @@ class FrameIndex:
         keyframe[keys] = True
         shift = np.zeros(count, np.int64)
         for number, ticks in fields.get("shifts", ()):
-            if not 0 <= number < count or not -LATEST <= ticks <= LATEST:
+            if not 0 <= number < count or not -MAX_TICKS <= ticks <= MAX_TICKS:
                 raise ValueError(f"expected shifts of {count} frames")
             shift[number:] = ticks
         columns = fields["pts"], fields["duration"], keyframe, fields["crc"], shift
@@ -83,7 +89,7 @@ class FrameIndex:
         if any(column.shape != (count,) for column in (index.pts, index.duration, index.crc)):
             raise ValueError(f"expected {count} frames in each column")
         if (index.pts[1:] <= index.pts[:-1]).any() or any(
-            ((times < -LATEST) | (times > LATEST)).any() for times in (index.pts, index.duration)
+            ((times < -MAX_TICKS) | (times > MAX_TICKS)).any() for times in (index.pts, index.duration)
         ):
             raise ValueError("expected times that ascend")
         return index
@@ -97,7 +103,7 @@ class FrameIndex:
         return len(self.pts)
 
     def frame_at(self, pts: int) -> int | None:
-        """The frame that is shown from exactly this time on, None if there is none."""
+        """The frame with exactly this presentation time; None if there is none."""
         number = int(np.searchsorted(self.pts, pts))
         return number if number < len(self) and self.pts[number] == pts else None
 
@@ -106,5 +112,5 @@ class FrameIndex:
         return float((int(self.pts[number]) - int(self.pts[0])) * self.time_base)
 
     def end(self, stop: int) -> int:
-        """When the frame before `stop` ends: when the next one comes, or by its own duration if that is not known."""
+        """The end time of the frame before `stop`: the time of frame `stop`, or by its own duration if it is the last."""
         return int(self.pts[stop]) if stop < len(self) else int(self.pts[stop - 1] + self.duration[stop - 1])

@@ -13,7 +13,7 @@ from fav.util.image_sequence import is_sequence, sequence_files
 from fav.video.color import ColorInfo
 from fav.video.container import frame_rate, open_video, video_stream
 from fav.video.decoding import decode
-from fav.video.settings import AS_IT_IS, SourceSettings
+from fav.video.settings import DEFAULT_SETTINGS, SourceSettings
 from fav.video.spherical import Sphere
 
 
@@ -56,7 +56,7 @@ class VideoInfo:
     sphere: Sphere | None = None
 
 
-def probe(video: Path | str, settings: SourceSettings = AS_IT_IS) -> VideoInfo:
+def probe(video: Path | str, settings: SourceSettings = DEFAULT_SETTINGS) -> VideoInfo:
     """Read a video's properties. Its first frame is decoded.
 
     Raises:
@@ -83,7 +83,7 @@ def probe(video: Path | str, settings: SourceSettings = AS_IT_IS) -> VideoInfo:
         )  # fmt: skip
 
 
-def reaches(source: VideoInfo, number: int, settings: SourceSettings = AS_IT_IS) -> bool:
+def reaches(source: VideoInfo, number: int, settings: SourceSettings = DEFAULT_SETTINGS) -> bool:
     """Whether a video may have a frame with this number. Nothing is decoded.
 
     If neither the frame count nor the length of the container tells, packets are counted. There are at least as many

@@ -1,14 +1,14 @@
-"""A video in ranges of frames that are decoded independently of each other, and are the same frames as one pass gives.
+"""Divide a video into ranges of frames that can be decoded independently, with the same frames as in one pass.
 
-A survey reads all packets and decodes none. It finds packets at which a decoder can begin: those that by the codec's
-rules need nothing before them. A range has the frames that are shown from such a packet on until the next range begins.
-Pictures that come after the packet but are shown before its own (of an open GOP) belong to the range before, whose
-decoder just goes on.
+A survey reads all packets and decodes none. It finds the packets at which a decoder can begin, because by the codec's
+rules they need no earlier packet. A range has the frames from such a packet on, in presentation order, until the next
+range begins. Frames that follow the packet but are shown before its own frame (in an open GOP) belong to the range
+before, whose decoder continues until it has them.
 
-Nothing is assumed that can be checked: whoever decodes a range must read the very packets of the survey, find no
-damage, and find frames whose times are those of packets. It also decodes the first TAIL frames of the next range, which
-must be the same there. What this leaves out has no ranges (`Survey.why`), and is indexed in one pass: times that are
-missing or go back, AVI, damage, codecs without a rule here, too few keyframes.
+All assumptions are checked. The decoder of a range must read exactly the packets of the survey, find no damage, and get
+frames whose times are those of packets. It also decodes the first TAIL frames of the next range, which must be equal in
+both ranges. Other videos have no ranges (`Survey.why`), and are indexed in one pass: those with missing or decreasing
+times, AVI, damage, other codecs, or too few keyframes.
 """
 
 import zlib
@@ -24,15 +24,15 @@ from fav.errors import FavError
 from fav.util.image_sequence import is_sequence
 from fav.video.decoding import DecodedFrame, Decoder
 from fav.video.index import FrameIndex
-from fav.video.settings import AS_IT_IS, SourceSettings
-from fav.video.shot_detection import FLASH, LONG_SIDE, RecordedChanges
+from fav.video.settings import DEFAULT_SETTINGS, SourceSettings
+from fav.video.shot_detection import FLASH, LONG_SIDE, RecordedDifferences
 from fav.video.truncation import is_truncated
 
 LEAST_RANGE = 240  # packets: shorter ranges would decode more of each other
 TAIL = 16  # frames of the next range that are decoded as well; cuts need 2 * FLASH + 1 of them
 LEAST_RANGES = 4  # fewer save no time
 FAR = 1 << 30
-SEEK_BACK_S = (0, 5, 60)  # where the packet is looked for, seconds before its time
+SEEK_BACK_S = (0, 5, 60)  # how many seconds before the packet's time to seek, one try after the other
 LEAST_TAIL = 2 * FLASH + 1
 assert LEAST_TAIL <= TAIL
 
@@ -45,12 +45,12 @@ SEQUENCE_HEADER = b"\0\0\1\xb3"  # ISO/IEC 13818-2, 6.2.2.1: sizes and quantizer
 
 
 class UnusableRangeError(FavError):
-    """A range that is not proven to be what one pass gives; its message says why."""
+    """A range that may differ from the frames of one pass; its message says why."""
 
 
 @dataclass(frozen=True)
 class RangeStart:
-    """The packet at which a range begins: when its frame is shown (units of the time base), and its bytes."""
+    """The packet at which a range begins: the time of its frame (ticks of the time base), and its size in bytes."""
 
     pts: int
     size: int
@@ -67,9 +67,12 @@ class VideoRange:
 
 @dataclass(frozen=True)
 class Survey:
-    """The ranges of a video, in order; none where `why` says why not.
+    """The ranges of a video, in order.
 
-    `end` is the packet at which one more range would begin, where packets beyond it were not asked for.
+    Attributes:
+        ranges: empty if the video cannot be divided.
+        end: the packet at which the next range would begin, if the survey ended there because of `stop`.
+        why: why there are no ranges.
     """
 
     ranges: tuple[VideoRange, ...] = ()
@@ -82,7 +85,7 @@ class Survey:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Survey":
-        """ValueError, or what else Python raises over values of other kinds, where the record is none of `to_json`."""
+        """Parse the output of `to_json`. Raises ValueError, KeyError or TypeError for anything else."""
         ranges = [
             VideoRange(RangeStart(int(pts), int(size)), int(packets), int(checksum))
             for pts, size, packets, checksum in fields["ranges"]
@@ -96,7 +99,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class IndexedFrame:
-    """What an index has of a frame, with its number."""
+    """The entry of one frame in an index, with its number."""
 
     number: int
     pts: int
@@ -108,28 +111,32 @@ class IndexedFrame:
 
 @dataclass(frozen=True)
 class DecodedRange:
-    """What was found in a range: its `own` frames, and after them in `index` the first of the next range.
+    """The result of decoding a range.
 
-    `shape` is the frames' size and format. `facts` are notes for the user, each with the position of its frame.
-    `changes` are those of the pictures; None where no cuts are looked for. `why` says why the range is of no use; then
-    all is empty.
+    Attributes:
+        index: the frames of the range, and after them the first frames of the next range.
+        own: the number of frames of the range itself.
+        shape: size and format of the frames.
+        facts: notes for the user, each with the position of its frame.
+        changes: differences between the frames; None if cuts are not detected.
+        why: why the range cannot be used; then all else is empty.
     """
 
     index: FrameIndex
     own: int
     shape: tuple[str, str] = ("", "")
     facts: tuple[tuple[int, str], ...] = ()
-    changes: RecordedChanges | None = None
+    changes: RecordedDifferences | None = None
     why: str = ""
 
     def frames(self, begin: int) -> Iterator[IndexedFrame]:
-        """Its own frames, of which the first one has the number `begin`."""
+        """Yield the range's own frames; the first one has the number `begin`."""
         columns = (self.index.pts, self.index.duration, self.index.keyframe, self.index.crc)
         for number, row in enumerate(zip(*(column[: self.own].tolist() for column in columns)), begin):
             yield IndexedFrame(number, *row)
 
     def check_joint(self, following: "DecodedRange") -> None:
-        """UnusableRangeError unless the next range begins with the frames that were decoded here after its own."""
+        """Raise UnusableRangeError unless the next range begins with the frames that follow the own frames here."""
         tail = len(self.index) - self.own
         shared = min(tail, len(following.index))
         for name in ("pts", "duration", "keyframe", "crc", "shift"):
@@ -155,14 +162,14 @@ class DecodedRange:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any], threshold: float) -> "DecodedRange":
-        """ValueError, or what else Python raises over values of other kinds, where the record is none of `to_json`."""
+        """Parse the output of `to_json`. Raises ValueError, KeyError or TypeError for anything else."""
         index, own, changes = FrameIndex.from_json(fields["index"]), int(fields["own"]), None
         if not fields["why"] and not 1 <= own <= len(index):
             raise ValueError("expected frames in a range")
         if fields["changes"] is not None:
             scores = [float(score) for score in fields["changes"]["scores"]]
             since = {int(number): [float(one) for one in some] for number, some in fields["changes"]["since"].items()}
-            changes = RecordedChanges(threshold, scores, since)
+            changes = RecordedDifferences(threshold, scores, since)
             if len(scores) != len(index) or not changes.is_whole:
                 raise ValueError("expected the changes of each frame")
         width_height, kind = map(str, fields["shape"])
@@ -172,7 +179,7 @@ class DecodedRange:
 
 @dataclass
 class _Checksum:
-    """Of the packets of a range, as they are read."""
+    """A running checksum of the packets of a range."""
 
     packets: int = 0
     value: int = 0
@@ -185,18 +192,18 @@ class _Checksum:
 
 def survey(
     video: Path | str,
-    settings: SourceSettings = AS_IT_IS,
+    settings: SourceSettings = DEFAULT_SETTINGS,
     stop: int | None = None,
     least: int = LEAST_RANGE,
     report_progress: Callable[[], None] = lambda: None,
 ) -> Survey:
-    """Find the ranges of a video; its packets are read, and nothing is decoded.
+    """Find the ranges of a video. All packets are read, and none is decoded.
 
     Args:
         video: A file or a numbered image sequence.
         settings: How the video is read.
-        stop: No frame after this one is asked for; None: all are.
-        least: Packets that a range has at least.
+        stop: The last frame that is needed; None: all are.
+        least: Minimum number of packets of a range.
         report_progress: Called for each packet.
 
     Raises:
@@ -220,7 +227,7 @@ def _surveyed(decoder: Decoder, stop: int | None, least: int, report_progress: C
     if codec.canonical_name in CONCEALING or codec.canonical_name not in RESTARTING and not codec.intra_only:
         raise UnusableRangeError(f"{codec.canonical_name} has no keyframes to rely on")
     starts, sums = [], []
-    undivided = None  # the range before and the last one as one range
+    undivided = None  # the last two ranges as one, if the last one stays too short
     latest, seen, count = -(1 << 62), set(), 0
     for packet in decoder.packets():
         report_progress()
@@ -245,7 +252,7 @@ def _surveyed(decoder: Decoder, stop: int | None, least: int, report_progress: C
             undivided.add(packet)
     if decoder.read_error:
         raise UnusableRangeError(f"reading stopped early ({decoder.read_error})")
-    if undivided and sums[-1].packets < TAIL:  # too few to be compared with
+    if undivided and sums[-1].packets < TAIL:  # too few to compare with the range before
         starts, sums = starts[:-1], [*sums[:-2], undivided]
     ranges = [VideoRange(start, one.packets, one.value) for start, one in zip(starts, sums)]
     return _with_enough(Survey(tuple(ranges)))
@@ -258,12 +265,12 @@ def _with_enough(found: Survey) -> Survey:
 
 
 def _begins(decoder: Decoder, packet: av.Packet) -> bool:
-    """Whether by the codec's rules a decoder that begins here gives all frames right that are shown from here on."""
+    """Whether, by the codec's rules, a decoder that begins here decodes all later frames correctly."""
     if not packet.is_keyframe or packet.is_discard:
         return False
     name = decoder.stream.codec_context.codec.canonical_name
     if name == "h264":
-        # An IDR picture: ITU-T H.264, 7.4.1.2.4. Other keyframes may be followed by pictures that look behind them.
+        # An IDR picture: ITU-T H.264, 7.4.1.2.4. Frames after other keyframes may refer to frames before these.
         return {kind & 31 for kind in _units(packet, decoder.stream.codec_context.extradata or b"")} & set(
             range(1, 6)
         ) == {5}
@@ -273,7 +280,7 @@ def _begins(decoder: Decoder, packet: av.Packet) -> bool:
 
 
 def _units(packet: av.Packet, extradata: bytes) -> set[int]:
-    """The first bytes of the NAL units of an H.264 packet; the extradata has the size of their lengths, or none."""
+    """The first bytes of the NAL units of an H.264 packet. The extradata has the size of their length fields."""
     data, found = bytes(packet), set()
     if len(extradata) > 4 and extradata[0] == 1:
         size, place = (extradata[4] & 3) + 1, 0
@@ -292,7 +299,7 @@ def decode_range(
     video: Path | str,
     known: Survey,
     number: int,
-    settings: SourceSettings = AS_IT_IS,
+    settings: SourceSettings = DEFAULT_SETTINGS,
     threshold: float | None = None,
     report_progress: Callable[[], None] = lambda: None,
 ) -> DecodedRange:
@@ -301,13 +308,13 @@ def decode_range(
     Args:
         video: The video that was surveyed.
         known: Its survey.
-        number: Of the range.
+        number: The number of the range.
         settings: How the video is read.
-        threshold: For the detection of cuts, as for `CutDetector`; None: no cuts are looked for.
+        threshold: For the detection of cuts, as for `CutDetector`; None: do not detect cuts.
         report_progress: Called for each frame.
 
     Returns:
-        What was found; where it is not proven to be what one pass gives, `why`.
+        The frames; or, if they may differ from those of one pass, only `why`.
 
     Raises:
         FavError: The video cannot be opened.
@@ -330,12 +337,12 @@ def decode_range(
 
 
 class _NotThereError(FavError):
-    """The packet that was sought does not come."""
+    """Seeking did not lead to the packet."""
 
 
 @dataclass
 class _PacketWatch:
-    """Lets packets of a range pass to the decoder, and sums up those before the next range."""
+    """Lets the packets of a range pass to the decoder, and computes their checksum."""
 
     start: RangeStart
     following: RangeStart | None
@@ -373,13 +380,13 @@ def _decoded(
     decoder.watch = watch.passes
     frames: list[DecodedFrame] = []
     facts: list[tuple[int, str]] = []
-    changes = None if threshold is None else RecordedChanges(threshold)
+    changes = None if threshold is None else RecordedDifferences(threshold)
     own = 0
     for frame in decoder:
         report_progress()
         if number and not frames:
             if frame.pts < mine.start.pts:
-                continue  # of the range before, whose decoder has what this picture needs
+                continue  # a frame of the range before
             decoder.forget_notes()
             decoder.note(frame)
         if decoder.frame_pts != frame.pts or frame.damaged or not frames and number and frame.pts != mine.start.pts:

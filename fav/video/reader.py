@@ -12,7 +12,7 @@ from fav.errors import FavError
 from fav.util.images import resize
 from fav.video.decoding import DecodedFrame, Decoder
 from fav.video.index import FrameIndex
-from fav.video.settings import AS_IT_IS, SourceSettings
+from fav.video.settings import DEFAULT_SETTINGS, SourceSettings
 
 FRAME_CACHE = 8  # decoded frames in the cache, in the codec's format: reading backward seeks once for eight frames
 IMAGE_CACHE = 2  # converted images in the cache: callers compare a frame with its neighbor
@@ -37,7 +37,7 @@ class FrameReader:
         self,
         video: Path | str,
         size: tuple[int, int] | None = None,
-        settings: SourceSettings = AS_IT_IS,
+        settings: SourceSettings = DEFAULT_SETTINGS,
         sixteen_bit: bool = False,
     ):
         self._video, self._size, self._settings, self._sixteen_bit = video, size, settings, sixteen_bit

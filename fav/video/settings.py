@@ -22,4 +22,4 @@ class SourceSettings:
     sphere: bool = False
 
 
-AS_IT_IS = SourceSettings()
+DEFAULT_SETTINGS = SourceSettings()

@@ -38,104 +38,106 @@ SUDDEN, RECENT, QUIET = 2.0, 3, 15.0
 class CutDetector:
     """Finds cuts in consecutive frames. A cut is confirmed FLASH frames later.
 
-    The change between two frames is that of PySceneDetect's ContentDetector: the mean difference of hue, saturation
-    and value in OpenCV's 8-bit HSV. If a frame resembles those before the change, it was a flash and no cut.
+    The difference between two frames is that of PySceneDetect's ContentDetector: the mean difference of hue, saturation
+    and value in OpenCV's 8-bit HSV. If a frame resembles those before the candidate, it was a flash and no cut.
 
     Args:
-        threshold: a larger change is always a cut; in quiet shots, a smaller one is enough.
+        threshold: a larger difference is always a cut; in quiet shots, a smaller one is enough.
         min_shot: frames after a cut within which there is no other cut. The first frame is no cut.
     """
 
     def __init__(self, threshold: float = THRESHOLD, min_shot: int = MIN_SHOT):
-        self._judge, self._changes = CutJudge(threshold, min_shot), PictureChanges(threshold)
+        self._classifier, self._changes = CutClassifier(threshold, min_shot), FrameDifferences(threshold)
 
     @property
-    def unsure(self) -> int | None:
-        """The frame that may begin a shot, or be a flash; None where there is none."""
-        return self._judge.unsure
+    def undecided(self) -> int | None:
+        """The frame that may begin a shot, or be a flash; None if there is none."""
+        return self._classifier.undecided
 
     def push(self, number: int, frame: np.ndarray) -> list[int]:
-        """The cuts that are sure with this frame, (H, W, 3) uint8 BGR; numbers ascend by one. Never the first frame.
+        """Return the cuts that are decided by this frame, (H, W, 3) uint8 BGR. Numbers ascend by one.
 
         A long side of LONG_SIDE is enough; larger frames find the same cuts and take longer.
         """
         score = self._changes.push(number, frame)
-        return self._judge.push(number, score, self._changes.since)
+        return self._classifier.push(number, score, self._changes.since)
 
     def finish(self) -> list[int]:
-        """The cuts that are sure when no more frames come."""
-        return self._judge.finish()
+        """Return the cuts that are decided by the end of the video."""
+        return self._classifier.finish()
 
 
-class PictureChanges:
-    """How much pictures change: from each to the next, and from those before a frame to the newest."""
+class FrameDifferences:
+    """Measures differences between frames: consecutive ones, and the newest one and those before a candidate."""
 
     def __init__(self, threshold: float = THRESHOLD):
         self._detector = ContentDetector(threshold)
         self._recent: deque[tuple[int, np.ndarray]] = deque(maxlen=2 * (FLASH + 1))  # in HSV
 
     def push(self, number: int, frame: np.ndarray) -> float:
-        """The mean change from the frame before to this one, (H, W, 3) uint8 BGR; 0 of the first one. Numbers ascend by one."""
+        """The mean difference of this frame, (H, W, 3) uint8 BGR, from the one before; 0 for the first one."""
         self._recent.append((number, cv2.cvtColor(frame, cv2.COLOR_BGR2HSV)))
         return self._detector._calculate_frame_score(number, frame) or 0.0
 
     def since(self, number: int) -> float:
-        """The least change from one of the FLASH + 1 frames before frame `number`, which is one of the last FLASH + 1, to the
-        newest; infinite where there is none."""
+        """The smallest difference between the newest frame and the FLASH + 1 frames before frame `number`.
+
+        Frame `number` is one of the last FLASH + 1 frames. Infinite if no frame before it is known.
+        """
         newest = self._recent[-1][1]
         before = range(number - FLASH - 1, number)
         return min((_distance(earlier, newest) for at, earlier in self._recent if at in before), default=inf)
 
 
-class CutJudge:
-    """Tells cuts by how much pictures change; it sees no picture. For arguments and rules, see `CutDetector`."""
+class CutClassifier:
+    """Decides on cuts from the differences between frames alone. For arguments and rules, see `CutDetector`."""
 
     def __init__(self, threshold: float = THRESHOLD, min_shot: int = MIN_SHOT):
         self._threshold, self._min_shot = threshold, min_shot
         self._quiet = QUIET * threshold / THRESHOLD
         self._filter = FlashFilter(FlashFilter.Mode.SUPPRESS, min_shot)
-        self._changes = deque([threshold], maxlen=RECENT)  # what was before the first frame may have been anything
-        self._maybe: PossibleCut | None = None
+        self._changes = deque([threshold], maxlen=RECENT)  # before the first frame, anything is possible
+        self._candidate: CutCandidate | None = None
         self._started = False
 
     @property
-    def unsure(self) -> int | None:
-        """The frame that may begin a shot, or be a flash; None where there is none."""
-        return self._maybe.number if self._maybe else None
+    def undecided(self) -> int | None:
+        """The frame that may begin a shot, or be a flash; None if there is none."""
+        return self._candidate.number if self._candidate else None
 
     def push(self, number: int, score: float, since: Callable[[int], float]) -> list[int]:
-        """The cuts that are sure with this frame.
+        """Return the cuts that are decided by this frame.
 
         Args:
-            number: Of the frame; numbers ascend by one.
-            score: How much it differs from the one before it.
-            since: As `PictureChanges.since`; asked of frames that differ by `least_score` or more alone.
+            number: of the frame; numbers ascend by one.
+            score: its difference from the frame before.
+            since: as `FrameDifferences.since`; called only for frames whose score is at least `min_cut_score`.
         """
-        sure, before = [], self._filter._last_above
+        decided, before = [], self._filter._last_above
         found = self._is_cut(number, score)
-        if self._maybe and self._maybe.is_like(since(self._maybe.number), self._threshold):
-            self._filter._last_above = self._maybe.last_cut  # there was none since
-            self._maybe = None
-        elif self._maybe and number - self._maybe.number >= FLASH:
-            sure, self._maybe = [self._maybe.number], None
+        if self._candidate and self._candidate.is_like(since(self._candidate.number), self._threshold):
+            self._filter._last_above = self._candidate.last_cut  # the candidate was a flash, not a cut
+            self._candidate = None
+        elif self._candidate and number - self._candidate.number >= FLASH:
+            decided, self._candidate = [self._candidate.number], None
         if found:
-            possible = PossibleCut(number, score, before)
+            possible = CutCandidate(number, score, before)
             if possible.is_like(since(number), self._threshold):
                 self._filter._last_above = before  # the end of a flash
             else:
-                self._maybe = possible
-        return sure
+                self._candidate = possible
+        return decided
 
     def finish(self) -> list[int]:
-        """The cuts that are sure when no more frames come."""
-        last, self._maybe = self._maybe, None
+        """Return the cuts that are decided by the end of the video."""
+        last, self._candidate = self._candidate, None
         return [last.number] if last else []
 
     def _is_cut(self, number: int, score: float) -> bool:
         above = score >= min(self._threshold, max(self._quiet, SUDDEN * max(self._changes)))
         if not self._started:
             self._started = True
-            # it takes its first number for a cut
+            # the filter takes its first number for a cut
             return bool(self._filter.filter(number - self._min_shot, above))
         found = self._filter.filter(number, above)
         self._changes.append(score)
@@ -143,29 +145,31 @@ class CutJudge:
 
 
 @dataclass
-class PossibleCut:
-    """A frame that differs by `score` from the one before it."""
+class CutCandidate:
+    """A frame that may be a cut; `score` is its difference from the frame before."""
 
     number: int
     score: float
     last_cut: int | None
 
     def is_like(self, change: float, threshold: float) -> bool:
-        """Whether a picture is again one of the shot that came before, of which the most alike differs by `change`."""
+        """Whether a frame belongs to the shot before the candidate, given its smallest difference from that shot."""
         return change < min(self.score / 2, threshold)
 
 
-def least_score(threshold: float) -> float:
-    """Frames that differ by less from the one before them begin no shot."""
+def min_cut_score(threshold: float) -> float:
+    """The smallest difference from the frame before with which a frame can begin a shot."""
     return min(threshold, QUIET * threshold / THRESHOLD)
 
 
 @dataclass
-class RecordedChanges:
-    """What `CutJudge` needs to know of consecutive frames, without their pictures.
+class RecordedDifferences:
+    """The differences between the frames of one range, from which `CutClassifier` finds cuts without the images.
 
-    `scores` are those of `PictureChanges.push`. For frames that may begin a shot, `since` has the changes of
-    `PictureChanges.since`, for that frame and the FLASH ones after it. Frames are positions.
+    Attributes:
+        threshold: of `CutDetector`.
+        scores: of `FrameDifferences.push`, by position.
+        since: for each frame that may begin a shot: `FrameDifferences.since` after it and after the FLASH next frames.
     """
 
     threshold: float
@@ -173,23 +177,23 @@ class RecordedChanges:
     since: dict[int, list[float]] = field(default_factory=dict)
 
     def __post_init__(self):
-        self._changes = PictureChanges(self.threshold)
+        self._changes = FrameDifferences(self.threshold)
 
     @property
     def is_whole(self) -> bool:
-        """Whether it has all that it should have of its frames."""
+        """Whether no difference is missing."""
         count = len(self.scores)
         return all(
             len(self.since.get(number, ())) == min(FLASH + 1, count - number)
             for number in range(1, count)
-            if self.scores[number] >= least_score(self.threshold)
+            if self.scores[number] >= min_cut_score(self.threshold)
         )
 
     def push(self, frame: np.ndarray) -> None:
         """Record the next frame, (H, W, 3) uint8 BGR."""
         number = len(self.scores)
         self.scores.append(self._changes.push(number, frame))
-        if number and self.scores[number] >= least_score(self.threshold):
+        if number and self.scores[number] >= min_cut_score(self.threshold):
             self.since[number] = []
         for begin in range(max(number - FLASH, 0), number + 1):
             if begin in self.since:
@@ -197,14 +201,14 @@ class RecordedChanges:
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    """The mean change of hue, saturation and value, as PySceneDetect has it."""
+    """The mean difference of hue, saturation and value, as in PySceneDetect."""
     return cv2.norm(a, b, cv2.NORM_L1) / a.size
 
 
-class CutFinder:
-    """Tells where shots begin while a video is decoded: at `cuts`, or where they are found if that is None.
+class ShotSplitter:
+    """Divides decoded frames into shots: at `cuts`; if that is None, where `CutDetector` finds them.
 
-    Where frames change their size, a shot begins in any case.
+    With detection, a change of the frame size also begins a shot.
     """
 
     def __init__(self, cuts: Iterable[int] | None = None, threshold: float = THRESHOLD):
@@ -215,13 +219,13 @@ class CutFinder:
         self._seen = 0
 
     @property
-    def settled(self) -> int:
-        """The cuts before this frame are known."""
-        unsure = self._detector.unsure
-        return self._seen if unsure is None else unsure
+    def decided_until(self) -> int:
+        """The cuts before this frame are decided."""
+        undecided = self._detector.undecided
+        return self._seen if undecided is None else undecided
 
     def push(self, frame: "DecodedFrame") -> list[int]:
-        """The cuts that are known with this frame and were not before."""
+        """Return the cuts that are decided by this frame."""
         self._seen = frame.number + 1
         if self._given is not None:
             return [frame.number] if frame.number in self._given else []
@@ -236,51 +240,51 @@ class CutFinder:
         return found
 
     def finish(self) -> list[int]:
-        """The cuts that are known when no more frames come."""
+        """Return the cuts that are decided by the end of the video."""
         return self._detector.finish() if self._given is None else []
 
 
-class RecordedCutFinder:
-    """As `CutFinder`, of frames of one size whose changes were recorded, range by range."""
+class RecordedShotSplitter:
+    """As `ShotSplitter`, for frames of one size whose differences were recorded, range by range."""
 
     def __init__(self, cuts: Iterable[int] | None = None, threshold: float = THRESHOLD):
         self._given = None if cuts is None else frozenset(cuts)
-        self._judge = CutJudge(threshold)
-        self._ranges: deque[tuple[int, RecordedChanges]] = deque(maxlen=2)  # each with its first frame
+        self._classifier = CutClassifier(threshold)
+        self._ranges: deque[tuple[int, RecordedDifferences]] = deque(maxlen=2)  # each with its first frame
         self._seen = 0
 
-    def extend(self, begin: int, changes: RecordedChanges | None) -> None:
-        """Take in the changes of a range that begins with frame `begin`."""
+    def extend(self, begin: int, changes: RecordedDifferences | None) -> None:
+        """Add the differences of a range that begins with frame `begin`."""
         if self._given is None:
             if changes is None:
-                raise ValueError("expected the changes of the frames")
+                raise ValueError("expected the differences between the frames")
             self._ranges.append((begin, changes))
 
     @property
-    def settled(self) -> int:
-        """The cuts before this frame are known."""
-        unsure = self._judge.unsure
-        return self._seen if unsure is None else unsure
+    def decided_until(self) -> int:
+        """The cuts before this frame are decided."""
+        undecided = self._classifier.undecided
+        return self._seen if undecided is None else undecided
 
     def push(self, frame: "IndexedFrame") -> list[int]:
-        """The cuts that are known with this frame and were not before; its range was taken in."""
+        """Return the cuts that are decided by this frame. Its range must have been added."""
         number = frame.number
         self._seen = number + 1
         if self._given is not None:
             return [number] if number in self._given else []
         begin, changes = self._range_of(number, 1)
-        return self._judge.push(number, changes.scores[number - begin], lambda since: self._since(since, number))
+        return self._classifier.push(number, changes.scores[number - begin], lambda since: self._since(since, number))
 
     def finish(self) -> list[int]:
-        """The cuts that are known when no more frames come."""
-        return self._judge.finish() if self._given is None else []
+        """Return the cuts that are decided by the end of the video."""
+        return self._classifier.finish() if self._given is None else []
 
     def _since(self, since: int, number: int) -> float:
         begin, changes = self._range_of(since, FLASH + 1)
         return changes.since[since - begin][number - since]
 
-    def _range_of(self, number: int, before: int) -> tuple[int, RecordedChanges]:
-        """The range in which so many frames before a frame were decoded as well; the first one, if it begins the video."""
+    def _range_of(self, number: int, before: int) -> tuple[int, RecordedDifferences]:
+        """The range that has `before` frames before frame `number`, or that begins the video."""
         for begin, changes in reversed(self._ranges):
             if number - before >= begin or begin == 0:
                 return begin, changes

@@ -37,7 +37,7 @@ from fav.video.image_comment import with_comment
 from fav.video.image_output import first_number, image_bytes, image_notes, write_images
 from fav.video.index import FrameIndex
 from fav.video.probe import VideoInfo, probe
-from fav.video.settings import AS_IT_IS, SourceSettings
+from fav.video.settings import DEFAULT_SETTINGS, SourceSettings
 from fav.video.spherical import MARKED, Sphere, mark
 from fav.video.tracks import Tracks
 
@@ -90,7 +90,7 @@ def write_film(
     start: int = 0,
     stop: int | None = None,
     encoder: EncoderSettings | None = None,
-    settings: SourceSettings = AS_IT_IS,
+    settings: SourceSettings = DEFAULT_SETTINGS,
     name: Path | None = None,
     comment: str | None = None,
     made_by: str | None = None,
@@ -164,7 +164,7 @@ def encode_segment(
     video: Path | str,
     index: FrameIndex,
     encoder: EncoderSettings,
-    settings: SourceSettings = AS_IT_IS,
+    settings: SourceSettings = DEFAULT_SETTINGS,
     name: Path | str = "film.mp4",
     about: dict[str, str] | None = None,
 ) -> EncodedSegment:
@@ -213,7 +213,7 @@ def check_film(
     *,
     start: int = 0,
     stop: int | None = None,
-    settings: SourceSettings = AS_IT_IS,
+    settings: SourceSettings = DEFAULT_SETTINGS,
     encoder: EncoderSettings | None = None,
     size: tuple[int, int] | None = None,
 ) -> list[str]:
@@ -351,7 +351,7 @@ def mux_film(
     shape: tuple[int, ...],
     to_end: bool,
     encoder: EncoderSettings,
-    settings: SourceSettings = AS_IT_IS,
+    settings: SourceSettings = DEFAULT_SETTINGS,
     name: Path | str,
     comment: str | None = None,
     made_by: str | None = None,

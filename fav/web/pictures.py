@@ -52,7 +52,7 @@ def check(path: Path) -> None:
 
 def moment(video: Path, seconds: float, width: int) -> bytes:
     """A frame of a video as JPEG, at most so wide."""
-    from fav.video.moment import frames_at
+    from fav.video.sampling import frames_at
 
     return _jpeg(_fit(frames_at(video, seconds)[0], width), JPEG if width > 640 else THUMB)
 
@@ -71,7 +71,7 @@ def trial(
     """
     from fav.pipeline.film_output import film_size
     from fav.stylize.trial import Variant, trials
-    from fav.video.moment import frames_at
+    from fav.video.sampling import frames_at
 
     size = film_size(probe(video), width, None)
     one = next(trials([Variant(style, mix, style_scale)], [frames_at(video, seconds, 2)], size, *_engine()))

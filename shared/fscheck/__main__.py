@@ -16,6 +16,7 @@ from shared.fscheck.finding import Finding, Verdict, failed, unfit
 from shared.fscheck.local_checks import NEEDED, QUICK, ScratchDir
 from shared.fscheck.peer_group import PeerGroup, PeerLostError
 from shared.mount import Mount, mount_of
+from shared.option_types import NumberType, WholeType
 from shared.settings import HEARTBEAT_S, LEASE_S, POLL_S
 from shared.shared_dir import open_share
 from shared.terminal import ended_by_signals, open_streams
@@ -54,7 +55,7 @@ class FindingLog:
 @click.argument("shared", envvar="FAV_SHARE", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--peers",
-    type=click.IntRange(1),
+    type=WholeType(1),
     default=1,
     show_default=True,
     metavar="N",
@@ -63,15 +64,13 @@ class FindingLog:
 @click.option(
     "--wait",
     "timeout_s",
-    type=click.FloatRange(1),
+    type=NumberType(1),
     default=120.0,
     show_default=True,
     metavar="SECONDS",
     help="How long to wait for a peer that does not come or falls silent.",
 )
-@click.option(
-    "--names", type=click.IntRange(1), default=1000, show_default=True, help="How many names the peers race for."
-)
+@click.option("--names", type=WholeType(1), default=1000, show_default=True, help="How many names the peers race for.")
 @click.option("--quick", is_flag=True, help="Only what every node checks when it joins.")
 def main(shared: Path, peers: int, timeout_s: float, names: int, quick: bool) -> None:
     """Check whether a mount can be used for jobs.

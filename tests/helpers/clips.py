@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fav.video import AS_IT_IS, FrameIndex, decode
+from fav.video import DEFAULT_SETTINGS, FrameIndex, decode
 
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", "3", "-g", "12")
 VP9 = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8")
@@ -174,7 +174,7 @@ def pictures(path: Path, matrix: str = "auto") -> np.ndarray:
 FRAMES = 25
 
 
-def taken(video, settings=AS_IT_IS):
+def taken(video, settings=DEFAULT_SETTINGS):
     """Pictures and index of a video, by one pass."""
     images, frames = [], []
     with decode(video, settings) as decoding:

@@ -149,7 +149,7 @@ def test_options_of_the_command_line_are_those_of_the_schema():
             assert (
                 option.kind == KINDS["flag"]
                 or option.least is None
-                or param.type.name in ("frames", "integer range", "float range", "curve")
+                or param.type.name in ("frames", "integer", "number", "curve")
             )
 
 

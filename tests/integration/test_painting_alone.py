@@ -24,7 +24,7 @@ from fav.training.loop import Outcome, TrainingLoop
 from fav.training.nearest import COSTLY, multiplications, ranked
 from fav.training.outputs import OutputPaths
 from fav.training.setup import prepare
-from fav.video.moment import frames_over
+from fav.video.sampling import frames_spread_over
 from tests.helpers.clips import ffmpeg
 from tests.helpers.commands import refused
 from tests.helpers.networks import random_network
@@ -127,10 +127,10 @@ def test_built_in_pictures_and_those_held_out_are_apart():
 
 
 def test_frames_of_a_video_are_spread_over_all_of_it(film, tmp_path):
-    spread = frames_over(film, 8)
+    spread = frames_spread_over(film, 8)
     levels = [frame.mean() for frame in spread]
     assert len(spread) == 8 and levels == sorted(levels) and np.ptp(levels) > 100
-    every = frames_over(film, 64)
+    every = frames_spread_over(film, 64)
     assert len(every) == 40, "each frame once"
     numbered = tmp_path / "%02d.png"
     for number, frame in enumerate(every):
@@ -186,8 +186,8 @@ def begun(painting, film, loss_network, tmp_path) -> tuple[TrainingLoop, Batches
     """A training of three iterations that is about to begin."""
     names = OutputPaths(tmp_path / "out.safetensors")
     inputs = TrainingInputs(painting, None, str(loss_network), video=film, device="cpu", threads=1)
-    recipe = TrainingConfig("stripes.png", arch=TINY, crop=32, style_size=96, steps="0:0", precision="float32")
-    return *prepare(names, inputs, recipe, StopCriteria(3), "")[:2], names
+    config = TrainingConfig("stripes.png", arch=TINY, crop=32, style_size=96, steps="0:0", precision="float32")
+    return *prepare(names, inputs, config, StopCriteria(3), "")[:2], names
 
 
 @pytest.mark.parametrize("during, done, verdict", [
@@ -195,7 +195,7 @@ def begun(painting, film, loss_network, tmp_path) -> tuple[TrainingLoop, Batches
 def test_a_signal_ends_what_takes_long_and_state_style_and_table_are_there(begun, tmp_path, during, done, verdict):
     loop, batches, names = begun
     if during == "samples":
-        batches = RingingBatches(batches.recipe, batches.photos, [])
+        batches = RingingBatches(batches.config, batches.photos, [])
     else:
         object.__setattr__(loop.samples, "photos", Ringing(loop.samples.photos))
     outcome = loop.run(batches, 0)

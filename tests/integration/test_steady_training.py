@@ -104,17 +104,17 @@ def test_a_knob_that_makes_no_sense_is_refused(painting, photos, loss_network, t
 
 
 def test_the_learning_rate_decays_and_stills_come_first():
-    recipe = TrainingConfig("x", learning_rate=0.1, decay_every=100, decay_factor=0.5, single_image_until=50)
-    assert [recipe.rate_at(iteration) for iteration in (0, 99, 100, 250)] == [0.1, 0.1, 0.05, 0.025]
-    assert {recipe.kind(iteration) for iteration in range(50)} == {"single_image"}
-    assert len({recipe.kind(iteration) for iteration in range(50, 100)}) > 2
+    config = TrainingConfig("x", learning_rate=0.1, decay_every=100, decay_factor=0.5, single_image_until=50)
+    assert [config.rate_at(iteration) for iteration in (0, 99, 100, 250)] == [0.1, 0.1, 0.05, 0.025]
+    assert {config.kind(iteration) for iteration in range(50)} == {"single_image"}
+    assert len({config.kind(iteration) for iteration in range(50, 100)}) > 2
     assert TrainingConfig("x", learning_rate=0.1).rate_at(10**6) == 0.1
 
 
 def test_trainings_of_before_are_those_of_the_defaults():
-    recipe = TrainingConfig("x")
-    assert "pixel_weight" not in recipe.to_json() and not recipe.differences(recipe.to_json())
-    assert "pixel-weight was 0.0, not 3" in TrainingConfig("x", pixel_weight=3).differences(recipe.to_json())
+    config = TrainingConfig("x")
+    assert "pixel_weight" not in config.to_json() and not config.differences(config.to_json())
+    assert "pixel-weight was 0.0, not 3" in TrainingConfig("x", pixel_weight=3).differences(config.to_json())
 
 
 def test_pixel_losses_are_in_units_of_255_levels():

@@ -274,8 +274,8 @@ def test_bad_inputs_are_refused_in_one_line(words, tmp_path):
 def test_mix_and_steps_are_read():
     assert parse_mix("video:3,shift:1,zoom_out:0,single_image:5.5") == {"video": 3, "shift": 1, "single_image": 5.5}
     assert [entry[:2] for entry in parse_steps("0:1,5000:2,8000:4")] == [(0, 1), (5000, 2), (8000, 4)]
-    recipe = TrainingConfig("s", mix="shift:1", steps="0:0,50:2,80:4")
-    schedule = Schedule(recipe)
+    config = TrainingConfig("s", mix="shift:1", steps="0:0,50:2,80:4")
+    schedule = Schedule(config)
     assert [schedule.steps_at(iteration) for iteration in (0, 49, 50, 79, 80, 9999)] == [0, 0, 2, 2, 4, 4]
     assert Schedule(TrainingConfig("s", mix="single_image:1")).steps_at(9999) == 0
 
@@ -296,10 +296,10 @@ def test_bad_steps_are_refused(text):
 
 
 def test_kinds_come_as_often_as_they_are_asked_for():
-    recipe = TrainingConfig("s", mix="shift:1,single_image:3")
-    kinds = [recipe.kind(iteration) for iteration in range(400)]
+    config = TrainingConfig("s", mix="shift:1,single_image:3")
+    kinds = [config.kind(iteration) for iteration in range(400)]
     assert 0.7 < kinds.count("single_image") / 400 < 0.8 and set(kinds) == {"shift", "single_image"}
-    assert kinds == [recipe.kind(iteration) for iteration in range(400)]
+    assert kinds == [config.kind(iteration) for iteration in range(400)]
     assert kinds != [
         TrainingConfig("s", mix="shift:1,single_image:3", seed=1).kind(iteration) for iteration in range(400)
     ]

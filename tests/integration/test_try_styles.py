@@ -10,7 +10,7 @@ import pytest
 
 from fav.cli.tools import main
 from fav.model.bundled_styles import style_file
-from fav.video.moment import frames_at
+from fav.video.sampling import frames_at
 from tests.helpers.commands import call, refused
 from tests.helpers.video_jobs import CUT, FRAMES
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.command_names import ENTRY, command, pass_on
+from shared.command_names import ENTRY, command, export_entry
 from tests.helpers.checkout import ROOT
 
 
@@ -29,7 +29,7 @@ def test_a_command_is_named_as_the_user_started_the_program(monkeypatch, started
     if inherited:
         monkeypatch.setenv(ENTRY, inherited)
     assert (command("status"), command("node")) == (status, node)
-    pass_on()
+    export_entry()
     assert os.environ[ENTRY] == status.removesuffix(" status")
     os.environ.pop(ENTRY)
 

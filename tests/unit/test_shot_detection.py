@@ -7,7 +7,7 @@ import pytest
 
 from fav.errors import FavError
 from fav.video import decode
-from fav.video.shot_detection import FLASH, MIN_SHOT, CutDetector, CutFinder, read_cuts
+from fav.video.shot_detection import FLASH, MIN_SHOT, CutDetector, ShotSplitter, read_cuts
 from tests.helpers.clips import X264, ffmpeg
 from tests.helpers.material import material
 
@@ -19,9 +19,9 @@ def found(frames, **options) -> list[int]:
 
 
 def of_video(path) -> list[int]:
-    finder = CutFinder()
+    splitter = ShotSplitter()
     with decode(path) as decoding:
-        return [cut for decoded in decoding for cut in finder.push(decoded)] + finder.finish()
+        return [cut for decoded in decoding for cut in splitter.push(decoded)] + splitter.finish()
 
 
 def plain(*grays: int) -> list[np.ndarray]:
@@ -80,13 +80,13 @@ def test_cut_is_sure_a_few_frames_later_and_does_not_depend_on_more():
         assert found(frames[:stop]) == [cut for cut in (20, 40) if cut < stop]
     detector = CutDetector()
     sure = {cut: number for number, frame in enumerate(frames) for cut in detector.push(number, frame)}
-    assert sure == {20: 20 + FLASH, 40: 40 + FLASH} and detector.unsure is None
+    assert sure == {20: 20 + FLASH, 40: 40 + FLASH} and detector.undecided is None
 
 
 def test_given_cuts_need_no_picture():
-    finder = CutFinder([2, 5])
-    assert [cut for number in range(9) for cut in finder.push(SimpleNamespace(number=number))] == [2, 5]
-    assert finder.settled == 9 and finder.finish() == []
+    splitter = ShotSplitter([2, 5])
+    assert [cut for number in range(9) for cut in splitter.push(SimpleNamespace(number=number))] == [2, 5]
+    assert splitter.decided_until == 9 and splitter.finish() == []
 
 
 @pytest.mark.parametrize("flash", [(250,), (250, 250), (150, 150, 150), (250, 200, 150, 90), (60, 120, 180, 250)])

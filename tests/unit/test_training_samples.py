@@ -127,13 +127,13 @@ def test_every_kind_of_still_has_as_many_steps_as_asked(photos):
 
 
 def test_a_batch_is_a_function_of_seed_and_iteration_whoever_makes_it(photos):
-    recipe = TrainingConfig("s", mix="affine:1,elastic:1,single_image:1", steps="0:2", crop=32, batch=2)
-    batches = Batches(recipe, album_of(photos).photos, [])
-    schedule = Schedule(recipe)
+    config = TrainingConfig("s", mix="affine:1,elastic:1,single_image:1", steps="0:2", crop=32, batch=2)
+    batches = Batches(config, album_of(photos).photos, [])
+    schedule = Schedule(config)
     here = list(stream(batches, schedule.orders(0, 5), 0))
     there = [*stream(batches, schedule.orders(0, 2), 0), *stream(batches, schedule.orders(2, 5), 2)]
     assert all(torch.equal(a, b) for one, two in zip(here, there, strict=True) for a, b in zip(one, two))
-    again = Batches(replace(recipe, seed=1), batches.photos, [])[schedule.order(0)]
+    again = Batches(replace(config, seed=1), batches.photos, [])[schedule.order(0)]
     assert not torch.equal(again.frames[0], here[0].frames[0])
     shapes = {tuple(map(len, batch)) for batch in here}
     assert shapes <= {(1, 0, 0), (3, 2, 2)} and len(shapes) == 2
@@ -143,12 +143,12 @@ def test_a_batch_is_a_function_of_seed_and_iteration_whoever_makes_it(photos):
 @pytest.mark.slow
 def test_a_photograph_that_vanishes_is_one_line_from_a_worker_too(photos):
     album = album_of(photos)
-    recipe = TrainingConfig("s", mix="shift:1", crop=32, batch=2)
-    batches = Batches(recipe, album.photos, [])
+    config = TrainingConfig("s", mix="shift:1", crop=32, batch=2)
+    batches = Batches(config, album.photos, [])
     for path in photos.iterdir():
         path.unlink()
     with pytest.raises(FavError, match=r"image .*\.png: No such file") as error:
-        list(stream(batches, Schedule(recipe).orders(0, 2), 1))
+        list(stream(batches, Schedule(config).orders(0, 2), 1))
     assert "\n" not in str(error.value)
 
 

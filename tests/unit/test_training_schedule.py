@@ -61,8 +61,8 @@ def test_progress_is_that_of_whichever_ends_first():
 
 
 def test_the_learning_rate_falls_to_its_end():
-    recipe = TrainingConfig("s", learning_rate=0.1, end_factor=0.1)
-    rates = [recipe.rate_at(5, progress) for progress in (0, 0.25, 0.5, 1, 2)]
+    config = TrainingConfig("s", learning_rate=0.1, end_factor=0.1)
+    rates = [config.rate_at(5, progress) for progress in (0, 0.25, 0.5, 1, 2)]
     assert rates == sorted(rates, reverse=True) and rates[-1] == rates[-2]
     assert math.isclose(rates[0], 0.1) and math.isclose(rates[2], 0.055) and math.isclose(rates[-1], 0.01)
     assert TrainingConfig("s", learning_rate=0.1).rate_at(5, 0.7) == 0.1

@@ -53,7 +53,7 @@ def test_the_learning_rate_falls_by_iterations_whatever_the_clock_says(prepared)
     trainer = begin(one, ITERATIONS)
     trainer.seconds = 1e9
     advance(trainer, one.batches, 3)
-    assert trainer.optimizer.param_groups[0]["lr"] == trainer.recipe.rate_at(2, 2 / ITERATIONS)
+    assert trainer.optimizer.param_groups[0]["lr"] == trainer.config.rate_at(2, 2 / ITERATIONS)
     assert {row[-1] for row in trainer.history} == {0.0}, "no times are in a state"
 
 

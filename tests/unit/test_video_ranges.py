@@ -9,7 +9,7 @@ import pytest
 
 from fav.pipeline.artifacts import with_checksum
 from fav.stylize.indexing import index_of_ranges, index_segments
-from fav.video import AS_IT_IS, SourceSettings, ranges
+from fav.video import DEFAULT_SETTINGS, SourceSettings, ranges
 from fav.video.ranges import DecodedRange, Survey, UnusableRangeError, decode_range, survey
 from fav.video.shot_detection import THRESHOLD
 from tests.helpers.clips import CODECS, cut, ffmpeg, make, tone
@@ -49,13 +49,13 @@ def made(directory: Path, name: str, options: tuple[str, ...]) -> Path:
     return make(directory / name, *effects, *options, seconds=SECONDS, inputs=tone(seconds=SECONDS))
 
 
-def surveyed(video: Path, stop: int | None = None, settings: SourceSettings = AS_IT_IS) -> Survey:
+def surveyed(video: Path, stop: int | None = None, settings: SourceSettings = DEFAULT_SETTINGS) -> Survey:
     """As it is read from the share."""
     return Survey.from_json(json.loads(json.dumps(survey(video, settings, stop, LEAST).to_json())))
 
 
 def decoded(
-    video: Path, known: Survey, settings: SourceSettings = AS_IT_IS, threshold: float | None = THRESHOLD
+    video: Path, known: Survey, settings: SourceSettings = DEFAULT_SETTINGS, threshold: float | None = THRESHOLD
 ) -> list[DecodedRange]:
     """All ranges as they are read from the share, the last one decoded first."""
     records = [

@@ -1,4 +1,4 @@
-"""Frames of a moment of a video, or spread over all of it, without an index of it: near enough to look at, not exact."""
+"""Read a few frames of a video without indexing it: at a time, or spread evenly. Frame positions are approximate."""
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -10,20 +10,20 @@ from av.error import FFmpegError
 from fav.errors import FavError
 from fav.video.decoding import DecodedFrame, Decoder
 from fav.video.probe import probe
-from fav.video.settings import AS_IT_IS, SourceSettings
+from fav.video.settings import DEFAULT_SETTINGS, SourceSettings
 
-WORTH_SEEKING_S = 20  # what is nearer is reached by decoding
+MIN_SEEK_S = 20  # a nearer frame is reached by decoding
 
 
 def frames_at(
-    video: Path | str, seconds: float, count: int = 1, settings: SourceSettings = AS_IT_IS
+    video: Path | str, seconds: float, count: int = 1, settings: SourceSettings = DEFAULT_SETTINGS
 ) -> list[np.ndarray]:
-    """Read frames that are shown one after the other.
+    """Read consecutive frames from a time on.
 
     Args:
         video: A file or a numbered image sequence.
-        seconds: When the first one is shown, from the video's beginning.
-        count: How many; beyond the end there are fewer, but one at least.
+        seconds: Time of the first frame, from the video's beginning.
+        count: Number of frames; fewer at the video's end, but at least one.
         settings: How the video is read.
 
     Returns:
@@ -52,18 +52,18 @@ def frames_at(
         return [frame.image() for frame in found]
 
 
-def frames_over(
+def frames_spread_over(
     video: Path | str,
     count: int,
     report_progress: Callable[[int], None] = lambda done: None,
-    settings: SourceSettings = AS_IT_IS,
+    settings: SourceSettings = DEFAULT_SETTINGS,
 ) -> list[np.ndarray]:
-    """Read frames spread evenly over a video, each in the middle of its share of the time.
+    """Read frames spread evenly over a video, each in the middle of an equal part of its duration.
 
     Args:
         video: A file or a numbered image sequence.
-        count: How many; of a video with fewer frames, each once.
-        report_progress: Hears how many are read.
+        count: Number of frames; of a video with fewer frames, each once.
+        report_progress: Called with the number of frames that are read.
         settings: How the video is read.
 
     Returns:
@@ -73,24 +73,26 @@ def frames_over(
         FavError: The video cannot be read.
     """
     length = probe(video, settings).seconds
-    with suppress(FFmpegError):  # which seeking may raise: then all is decoded
+    with suppress(FFmpegError):  # seeking failed: decode the whole video
         if length:
             with Decoder(video, settings, keep=True) as decoding:
-                return _sought(decoding, length, count, report_progress)
+                return _read_by_seeking(decoding, length, count, report_progress)
     with Decoder(video, settings, keep=True) as decoding:
-        return [frame.image() for frame in _thinned(decoding, count)]
+        return [frame.image() for frame in _subsample(decoding, count)]
 
 
-def _sought(decoding: Decoder, length: float, count: int, report_progress: Callable[[int], None]) -> list[np.ndarray]:
-    """Frames spread over a video of `length` seconds; av.FFmpegError where it cannot be sought in."""
+def _read_by_seeking(
+    decoding: Decoder, length: float, count: int, report_progress: Callable[[int], None]
+) -> list[np.ndarray]:
+    """Seek to frames spread over a video of `length` seconds. Raises av.FFmpegError if it is not seekable."""
     start, second = decoding.stream.start_time or 0, 1 / float(decoding.time_base)
     found: list[np.ndarray] = []
-    shown, ends = start, start  # when the last frame was shown, and until when
+    shown, ends = start, start  # start and end of the last frame
     for number in range(count):
         wanted = start + (number + 0.5) / count * length * second
         if ends > wanted:
-            continue  # it is there already
-        if wanted - shown > WORTH_SEEKING_S * second:
+            continue  # the last frame lasts until then
+        if wanted - shown > MIN_SEEK_S * second:
             decoding.seek(int(wanted))
         frame = next((one for one in decoding if one.pts + one.duration > wanted), None)
         if frame is None:
@@ -101,8 +103,8 @@ def _sought(decoding: Decoder, length: float, count: int, report_progress: Calla
     return found
 
 
-def _thinned(frames: Iterable[DecodedFrame], count: int) -> list[DecodedFrame]:
-    """At least half of `count` of the frames, spread evenly, whose number is not known before; all of fewer."""
+def _subsample(frames: Iterable[DecodedFrame], count: int) -> list[DecodedFrame]:
+    """Keep `count` / 2 to `count` evenly spread frames of a stream of unknown length; all frames if there are fewer."""
     kept: list[DecodedFrame] = []
     stride = 1
     for number, frame in enumerate(frames):
