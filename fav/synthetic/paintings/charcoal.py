@@ -1,7 +1,7 @@
 """A charcoal drawing of a still life: a jug, a bottle, fruit and a cloth on a table, hatched along their forms.
 
-The things are solids given by their distance functions, lit by one lamp (sphere tracing: Hart 1996). The light tells how
-many layers of strokes a place gets, the form which way they run.
+The things are solids given by their distance functions, lit by one lamp (sphere tracing: Hart 1996). The light decides how
+many layers of strokes a place gets, and the form their direction.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from fav.synthetic.paintings.marks import (
     blurred,
     fill,
     noise,
+    path,
     reduced,
     ribbon,
     spaced_lines,
@@ -30,22 +31,22 @@ LAMP = np.array([-0.74, 0.66, 0.52]) / np.linalg.norm([-0.74, 0.66, 0.52])
 PAPER, COAL, CHALK = np.array([176, 203, 222]), np.array([36, 33, 36]), np.array([226, 240, 248])
 
 # Heights and radii of what was turned on a wheel, in units of about 10 cm.
-JUG = ((0, 0.5), (0.05, 0.62), (0.5, 0.95), (1.0, 1.06), (1.45, 0.93), (1.85, 0.6), (2.1, 0.47), (2.35, 0.5), (2.5, 0.6))
-BOTTLE = ((0, 0.5), (0.08, 0.56), (1.5, 0.57), (1.75, 0.52), (2.05, 0.3), (2.3, 0.19), (2.95, 0.17), (3.0, 0.22), (3.15, 0.22))
-BOWL = ((0, 0.34), (0.1, 0.36), (0.16, 0.3), (0.3, 0.62), (0.5, 0.9), (0.72, 1.05), (0.76, 1.06))
-PEAR = ((0, 0.12), (0.06, 0.3), (0.3, 0.46), (0.5, 0.48), (0.75, 0.37), (0.98, 0.23), (1.15, 0.18), (1.24, 0.08), (1.26, 0.0))
-APPLE = ((0.0, 0.16), (0.05, 0.27), (0.22, 0.43), (0.42, 0.49), (0.62, 0.45), (0.76, 0.31), (0.8, 0.18), (0.76, 0.05), (0.74, 0))
+JUG = path("0,0.5 0.05,0.62 0.5,0.95 1.0,1.06 1.45,0.93 1.85,0.6 2.1,0.47 2.35,0.5 2.5,0.6")
+BOTTLE = path("0,0.5 0.08,0.56 1.5,0.57 1.75,0.52 2.05,0.3 2.3,0.19 2.95,0.17 3.0,0.22 3.15,0.22")
+BOWL = path("0,0.34 0.1,0.36 0.16,0.3 0.3,0.62 0.5,0.9 0.72,1.05 0.76,1.06")
+PEAR = path("0,0.12 0.06,0.3 0.3,0.46 0.5,0.48 0.75,0.37 0.98,0.23 1.15,0.18 1.24,0.08 1.26,0.0")
+APPLE = path("0.0,0.16 0.05,0.27 0.22,0.43 0.42,0.49 0.62,0.45 0.76,0.31 0.8,0.18 0.76,0.05 0.74,0")
 
 
 @dataclass(frozen=True)
 class Turned:
-    """A solid of revolution: where it stands, its size, its profile, how it leans (dx and dz a unit of height), and its own tone."""
+    """A solid of revolution: where it stands, its size, its profile, and its own tone."""
 
     place: tuple[float, float, float]
     size: float
-    profile: tuple[tuple[float, float], ...]
+    profile: np.ndarray
     tone: float
-    lean: tuple[float, float] = (0, 0)
+    lean: tuple[float, float] = (0, 0)  # dx and dz for a unit of height
     hollow: float = 0  # thickness of its wall, 0 where it is solid
 
 
@@ -70,7 +71,7 @@ def _turned(thing: Turned, place: np.ndarray) -> np.ndarray:
     y = (place[:, 1] - thing.place[1]) / thing.size
     x = (place[:, 0] - thing.place[0]) / thing.size - thing.lean[0] * y
     z = (place[:, 2] - thing.place[2]) / thing.size - thing.lean[1] * y
-    heights, radii = np.array(thing.profile).T
+    heights, radii = thing.profile.T
     fine = np.linspace(heights.min(), heights.max(), 80)
     if np.all(np.diff(heights) > 0):
         around = np.interp(fine, heights, radii)
@@ -101,16 +102,20 @@ def _distances(place: np.ndarray) -> np.ndarray:
     # A cloth over the table and its front: it hangs in folds, and lies in waves.
     share = np.clip(-y / 0.8, 0, 1)
     left, right = -0.95 + 0.35 * np.sin(z * 1.3) - 0.25 * share, 2.95 + 0.3 * np.sin(z * 1.7 + 1)
-    folds = (0.05 + 0.08 * share) * (1 + np.sin(5.6 * x + 1.9 * np.sin(1.3 * x + 2) + 0.8 * y + 0.7)) * step(0, 0.35, -y)
+    folds = (
+        (0.05 + 0.08 * share) * (1 + np.sin(5.6 * x + 1.9 * np.sin(1.3 * x + 2) + 0.8 * y + 0.7)) * step(0, 0.35, -y)
+    )
     waves = 0.045 * (1 + np.sin(3.1 * x + 2.6 * z + 1.2 * np.sin(1.3 * z))) * step(-0.4, 0.9, z)
     slab = np.maximum(y - 0.035 - waves, z - EDGE - 0.05 - folds)
     hem = -1.35 - 0.12 * np.sin(2.3 * x + 0.5)
-    slab = np.maximum(np.maximum(slab, np.maximum(left - x, x - right)), np.maximum(hem - y, 0.15 * np.sin(x * 2.1) + 0.05 - z))
+    slab = np.maximum(
+        np.maximum(slab, np.maximum(left - x, x - right)), np.maximum(hem - y, 0.15 * np.sin(x * 2.1) + 0.05 - z)
+    )
     out.append(slab * 0.55)
     out.append(z + 3.2)
     stems = [np.full(len(place), 9.0)]
     for thing in THINGS:
-        if thing.profile in (PEAR, APPLE):
+        if thing.profile is PEAR or thing.profile is APPLE:
             high = 1.2 if thing.profile is PEAR else 0.7
             root = np.array(thing.place) + thing.size * high * np.array([thing.lean[0], 1, thing.lean[1]])
             tip = np.array([0.13 + thing.lean[0] * 0.5, 0.27, 0.03]) * thing.size
@@ -121,7 +126,9 @@ def _distances(place: np.ndarray) -> np.ndarray:
     return np.stack(out)
 
 
-def _march(start: np.ndarray, ahead: np.ndarray, longest: float, steps: int, soft: float = 0) -> tuple[np.ndarray, np.ndarray]:
+def _march(
+    start: np.ndarray, ahead: np.ndarray, longest: float, steps: int, soft: float = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """How far each ray goes (n,), and with `soft` how much light comes through (n,) 0 to 1."""
     far = np.full(len(start), 0.02)
     light = np.ones(len(start))
@@ -138,13 +145,15 @@ def _march(start: np.ndarray, ahead: np.ndarray, longest: float, steps: int, sof
 
 
 def _seen() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What stands where (H, W) int, how light it is (H, W) 0 to 1, and its normal (H, W, 3) to the right, up, and to the eye."""
+    """What stands where (H, W) int, how light it is (H, W) 0 to 1, and its normal (H, W, 3): right, up, to the eye."""
     width, height = round(WIDTH * SEEN), round(HEIGHT * SEEN)
     back = (EYE - AIM) / np.linalg.norm(EYE - AIM)
     right = np.cross([0, 1, 0], back)
     right /= np.linalg.norm(right)
     up = np.cross(back, right)
-    u, v = np.meshgrid((np.arange(width) + 0.5 - width / 2) / (width / 2), -(np.arange(height) + 0.5 - height / 2) / (width / 2))
+    u, v = np.meshgrid(
+        (np.arange(width) + 0.5 - width / 2) / (width / 2), -(np.arange(height) + 0.5 - height / 2) / (width / 2)
+    )
     ahead = u.reshape(-1, 1) * right + v.reshape(-1, 1) * up - back * LENS
     ahead /= np.linalg.norm(ahead, axis=1, keepdims=True)
     eye = np.broadcast_to(EYE, ahead.shape)
@@ -152,7 +161,9 @@ def _seen() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     place = eye + ahead * far[:, None]
     which = _distances(place).argmin(axis=0)
     nudge = 0.004 * np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
-    normal = sum(step_[None] * _distances(place + step_)[which, np.arange(len(place))][:, None] for step_ in nudge)
+    normal = np.zeros_like(place)
+    for aside in nudge:
+        normal += aside * _distances(place + aside)[which, np.arange(len(place))][:, None]
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
     facing = np.clip(normal @ LAMP, 0, 1)
     _, open_ = _march(place + normal * 0.03, np.broadcast_to(LAMP, place.shape), 7, 40, soft=7)
@@ -178,7 +189,9 @@ def _enlarged(image: np.ndarray) -> np.ndarray:
     return cv2.resize(image.astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
 
 
-def _strokes(rng: np.random.Generator, lines: list[np.ndarray], dark: np.ndarray, width: float, firm: float) -> np.ndarray:
+def _strokes(
+    rng: np.random.Generator, lines: list[np.ndarray], dark: np.ndarray, width: float, firm: float
+) -> np.ndarray:
     """A layer of strokes, (HEIGHT, WIDTH) 0 to 1: wider and firmer where it is dark."""
     layer = np.zeros((HEIGHT * FINE, WIDTH * FINE), np.uint8)
     for line in lines:
@@ -186,7 +199,11 @@ def _strokes(rng: np.random.Generator, lines: list[np.ndarray], dark: np.ndarray
         here = float(dark[min(row, HEIGHT - 1), min(column, WIDTH - 1)])
         wobble = np.cumsum(rng.standard_normal((len(line), 2)) * 0.12, axis=0)
         swell = width * (0.55 + 0.75 * here) * rng.uniform(0.8, 1.25)
-        fill(layer, ribbon(line + wobble - wobble.mean(axis=0), taper(len(line), 0.25, 0.5) * swell), 255 * min(1, firm * (0.55 + 0.6 * here) * rng.uniform(0.8, 1.1)))
+        fill(
+            layer,
+            ribbon(line + wobble - wobble.mean(axis=0), taper(len(line), 0.25, 0.5) * swell),
+            255 * min(1, firm * (0.55 + 0.6 * here) * rng.uniform(0.8, 1.1)),
+        )
     return reduced(layer).astype(np.float32) / 255
 
 
@@ -200,7 +217,9 @@ def _contours(rng: np.random.Generator, which: np.ndarray, dark: np.ndarray) -> 
             chain = outline[:, 0].astype(np.float64) + 0.5
             if len(chain) < 40:
                 continue
-            chain = np.stack([np.convolve(np.pad(side, 6, mode="wrap"), np.ones(13) / 13, "valid") for side in chain.T], axis=1)[::3]
+            chain = np.stack(
+                [np.convolve(np.pad(side, 6, mode="wrap"), np.ones(13) / 13, "valid") for side in chain.T], axis=1
+            )[::3]
             start = 0
             while start < len(chain) - 6:
                 count = int(rng.integers(14, 50))
@@ -214,8 +233,14 @@ def _contours(rng: np.random.Generator, which: np.ndarray, dark: np.ndarray) -> 
                 if rng.random() < 0.75 - 1.6 * here:
                     continue
                 for _ in range(1 + (here > 0.6)):
-                    moved = piece + rng.normal(0, 1.1, 2) + np.linspace(-1, 1, len(piece))[:, None] * rng.normal(0, 1.2, 2)
-                    fill(layer, ribbon(moved, taper(len(piece), 0.4, 0.5) * (1.6 + 5.5 * here**1.7) * rng.uniform(0.7, 1.2)), 255 * min(1, 0.5 + 0.6 * here))
+                    moved = (
+                        piece + rng.normal(0, 1.1, 2) + np.linspace(-1, 1, len(piece))[:, None] * rng.normal(0, 1.2, 2)
+                    )
+                    fill(
+                        layer,
+                        ribbon(moved, taper(len(piece), 0.4, 0.5) * (1.6 + 5.5 * here**1.7) * rng.uniform(0.7, 1.2)),
+                        255 * min(1, 0.5 + 0.6 * here),
+                    )
     return reduced(layer).astype(np.float32) / 255
 
 
@@ -235,7 +260,9 @@ def charcoal() -> np.ndarray:
     across = np.linspace(0, 1, WIDTH)[None]
     dark = 1 - light**0.62
     wall = kind == WALL
-    dark[wall] = (np.clip(0.93 - 0.75 * across + 0.12 * down + 0.1 * noise(rng, 150), 0.12, 0.95) * 0.75 + 0.3 * dark)[wall]
+    dark[wall] = (np.clip(0.93 - 0.75 * across + 0.12 * down + 0.1 * noise(rng, 150), 0.12, 0.95) * 0.75 + 0.3 * dark)[
+        wall
+    ]
     dark = np.clip(dark, 0, 1).astype(np.float32)
 
     around = np.arctan2(right * 0.38, near + 0.35)  # along the ellipses of a turned thing, seen from a little above
@@ -246,8 +273,16 @@ def charcoal() -> np.ndarray:
     folds = (kind == CLOTH) & (up < 0.75)
     around = np.where(folds, 1.45 + 0.9 * right, around).astype(np.float32)
 
-    edges = cv2.dilate(cv2.morphologyEx(kind.astype(np.float32), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)), np.ones((2, 2), np.uint8)) > 0
-    total = 0.62 * blurred(dark, 6) ** 1.25 * step(0.1, 0.5, blurred(dark, 10)) * (1 + 0.16 * noise(rng, 50, octaves=2))  # rubbed in
+    edges = (
+        cv2.dilate(
+            cv2.morphologyEx(kind.astype(np.float32), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)),
+            np.ones((2, 2), np.uint8),
+        )
+        > 0
+    )
+    total = (
+        0.62 * blurred(dark, 6) ** 1.25 * step(0.1, 0.5, blurred(dark, 10)) * (1 + 0.16 * noise(rng, 50, octaves=2))
+    )  # rubbed in
     tooth = noise(rng, 4) * 0.75 + noise(rng, 8) * 0.45
     layers = (  # how dark a place must be, turn of the strokes, their distance where it is light and dark, width, firmness, length
         (0.20, 0.0, (14.0, 9.0), 6.0, 0.72, 170),
@@ -267,5 +302,7 @@ def charcoal() -> np.ndarray:
     total = np.clip(total, 0, 1)[..., None]
     paper = PAPER + 3.0 * noise(rng, 60, octaves=3)[..., None] + 1.5 * noise(rng, 6)[..., None]
     picture = paper * (1 - total) + COAL * total
-    white = (blurred(step(0.9, 1.0, light) * np.isin(kind, (*range(len(THINGS)), HANDLE, CLOTH)), 1.2))[..., None] * 0.75
+    white = (blurred(step(0.9, 1.0, light) * np.isin(kind, (*range(len(THINGS)), HANDLE, CLOTH)), 1.2))[
+        ..., None
+    ] * 0.75
     return np.clip(picture * (1 - white) + CHALK * white, 0, 255).round().astype(np.uint8)
