@@ -1,7 +1,7 @@
 """A charcoal drawing of a still life: a jug, a bottle, fruit and a cloth on a table, hatched along their forms.
 
-The things are solids given by their distance functions, lit by one lamp (sphere tracing: Hart 1996). The light decides how
-many layers of strokes a place gets, and the form their direction.
+The things are solids given by their distance functions, lit by one lamp (sphere tracing: Hart 1996). The light decides
+how many layers of strokes a place gets, and the form their direction.
 """
 
 from dataclasses import dataclass
@@ -284,7 +284,8 @@ def charcoal() -> np.ndarray:
         0.62 * blurred(dark, 6) ** 1.25 * step(0.1, 0.5, blurred(dark, 10)) * (1 + 0.16 * noise(rng, 50, octaves=2))
     )  # rubbed in
     tooth = noise(rng, 4) * 0.75 + noise(rng, 8) * 0.45
-    layers = (  # how dark a place must be, turn of the strokes, their distance where it is light and dark, width, firmness, length
+    # How dark a place must be, turn of the strokes, their distance where it is light and dark, width, firmness, length.
+    layers = (
         (0.20, 0.0, (14.0, 9.0), 6.0, 0.72, 170),
         (0.42, 1.0, (14.0, 10.0), 6.6, 0.75, 130),
         (0.60, -0.75, (13.5, 10.0), 8.5, 0.85, 120),

@@ -1,6 +1,6 @@
 """A window of stained glass: a river that winds from mountains at sunset, a tree on its bank, irises before it.
 
-Panes are cut as the drawing asks: rays and rings around the sun, bands along hills and water, leaves and petals one by one.
+Panes are cut as the drawing asks: rays and rings around the sun, bands along hills and water, each leaf and petal.
 """
 
 from collections.abc import Sequence

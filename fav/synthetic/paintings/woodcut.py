@@ -52,7 +52,7 @@ class Block:
         longest: float = 170,
         halo: float = 0,
     ) -> None:
-        """A part: `mask` is FINE times as large, `direction` (radians) and `tone` (0 light, 1 black) have the picture's size.
+        """A part: `mask` is FINE times as large; `direction` (radians) and `tone` (0 light, 1 black) are not.
 
         `pitch` is the distance of the cuts, `rim` the width of the line that stays around them, `halo` that of the line
         that is cut around the part, all in units.
@@ -72,9 +72,8 @@ class Block:
             wide = pitch * np.clip(1.25 * light, 0.08, 1.12) * self.rng.uniform(0.85, 1.12)
             wobble = np.cumsum(self.rng.standard_normal((len(line), 2)) * 0.1, axis=0)
             fill(cuts, ribbon(line + wobble - wobble.mean(axis=0), wide * taper(len(line), 0.22, 0.4)), 255)
-        bright = (
-            cv2.resize(ragged.astype(np.float32), (WIDTH * FINE, HEIGHT * FINE), interpolation=cv2.INTER_LINEAR) < CLEAR
-        )
+        large = cv2.resize(ragged.astype(np.float32), (WIDTH * FINE, HEIGHT * FINE), interpolation=cv2.INTER_LINEAR)
+        bright = large < CLEAR
         self.ink[((cuts > 0) | bright) & (inner > 0)] = 0
 
     def cut_around(self, mask: np.ndarray, halo: float) -> None:
@@ -141,14 +140,8 @@ def _sky(block: Block, x: np.ndarray, y: np.ndarray) -> None:
     angle, radius = np.arctan2(y - SUN[1], x - SUN[0]), np.hypot(x - SUN[0], y - SUN[1])
     rays = np.sin(26 * angle + 0.5 * np.sin(radius / 60))
     tone = 0.06 + 0.46 * step(120, 640, radius) + (0.16 + 0.12 * step(100, 500, radius)) * np.clip(1.6 * rays, -1, 1)
-    block.carve(
-        _mask(np.array(((-9, -9), (WIDTH + 9, -9), (WIDTH + 9, 520), (-9, 520)))),
-        angle,
-        np.clip(tone, 0, 0.9),
-        11,
-        0,
-        210,
-    )
+    whole = _mask(np.array(((-9, -9), (WIDTH + 9, -9), (WIDTH + 9, 520), (-9, 520))))
+    block.carve(whole, angle, np.clip(tone, 0, 0.9), 11, 0, 210)
     turn = np.linspace(0, 2 * np.pi, 200)
     block.open(_mask(np.stack([np.cos(turn), np.sin(turn)], axis=1) * (RADIUS + 3) + SUN), 4)
     for points, width in (
@@ -159,21 +152,11 @@ def _sky(block: Block, x: np.ndarray, y: np.ndarray) -> None:
     ):
         line = curve(points)
         along = np.arange(len(line))
-        lobes = (
-            width
-            * np.sin(np.pi * np.linspace(0, 1, len(line))) ** 0.5
-            * (0.75 + 0.35 * np.abs(np.sin(along / 7.3 + width)))
-            + 1
-        )
+        swell = np.sin(np.pi * np.linspace(0, 1, len(line))) ** 0.5
+        lobes = width * swell * (0.75 + 0.35 * np.abs(np.sin(along / 7.3 + width))) + 1
         cloud = _mask(ribbon(line, lobes))
-        block.carve(
-            cloud,
-            np.arctan2(np.sin(x / 40) * 0.5, 1.0),
-            np.clip(0.3 - 0.6 * _relief(cloud, 9, (0.1, -1)), 0.03, 0.9),
-            9,
-            3,
-            halo=3,
-        )
+        tone = np.clip(0.3 - 0.6 * _relief(cloud, 9, (0.1, -1)), 0.03, 0.9)
+        block.carve(cloud, np.arctan2(np.sin(x / 40) * 0.5, 1.0), tone, 9, 3, halo=3)
 
 
 def _land(block: Block, x: np.ndarray, y: np.ndarray) -> None:
@@ -202,7 +185,7 @@ def _land(block: Block, x: np.ndarray, y: np.ndarray) -> None:
     block.carve(mask, np.arctan2(away, x - VANISH[0]), np.clip(tone, 0.17, 0.96), 13, 3, 240, halo=2)
 
 
-def _house(block: Block, left: float, foot: float, size: float) -> list[np.ndarray]:
+def _house(block: Block, left: float, foot: float, size: float) -> np.ndarray:
     """A farmhouse of `size` units a storey. Returns its roof's outline, for the red block."""
 
     def place(points: Points) -> np.ndarray:
@@ -221,7 +204,7 @@ def _house(block: Block, left: float, foot: float, size: float) -> list[np.ndarr
     for x in (1.55, 2.15, 2.9):
         fill(block.ink, place(((x, -0.7), (x + 0.28, -0.7), (x + 0.28, -0.3), (x, -0.3))), 255)
     fill(block.ink, place(path("0.42,0 0.42,-0.55 0.75,-0.55 0.75,0")), 255)
-    return [roof]
+    return roof
 
 
 def _poplar(block: Block, x: np.ndarray, y: np.ndarray, foot: Sequence[float], high: float, wide: float) -> None:
@@ -270,11 +253,8 @@ def _tree(block: Block, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     for cx, cy, size in clumps:
         turn = np.linspace(0, 2 * np.pi, 120, endpoint=False)
         lobes = int(rng.integers(7, 10))
-        reach = (
-            size
-            * (0.86 + 0.16 * np.abs(np.sin(turn * lobes / 2 + rng.uniform(0, 3))))
-            * (1 + 0.08 * np.sin(2 * turn + rng.uniform(0, 6)))
-        )
+        scallops = 0.86 + 0.16 * np.abs(np.sin(turn * lobes / 2 + rng.uniform(0, 3)))
+        reach = size * scallops * (1 + 0.08 * np.sin(2 * turn + rng.uniform(0, 6)))
         outline = np.stack([cx + reach * np.cos(turn) * 1.12, cy + reach * np.sin(turn) * 0.82], axis=1)
         mask = _mask(outline)
         leaves |= mask
@@ -285,7 +265,7 @@ def _tree(block: Block, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return leaves
 
 
-def _sower(block: Block) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _sower(block: Block) -> tuple[list[np.ndarray], np.ndarray]:
     """A man who walks and casts seed. Returns the outlines of what is red, and what he covers, FINE times as large."""
 
     def at(points: Points) -> np.ndarray:
@@ -326,12 +306,35 @@ def _sower(block: Block) -> tuple[dict[str, np.ndarray], np.ndarray]:
         drop = np.array(((x, y), (x + rng.uniform(5, 9), y + rng.uniform(7, 12))))
         fill(block.ink, ribbon(np.linspace(drop[0], drop[1], 5), 10 * taper(5, 0.5, 0.5)), 255)
         fill(block.ink, ribbon(np.linspace(drop[0], drop[1], 5), 5.5 * taper(5, 0.5, 0.5)), 0)
-    return {"bag": bag, "hat": parts[-2][0]}, _mask(*(part[0] for part in parts))
+    return [bag, parts[-2][0]], _mask(*(part[0] for part in parts))
 
 
 def _furrow(x: np.ndarray, y: np.ndarray, shift: float = 0) -> np.ndarray:
     """-1 to 1 across two rows of the field."""
     return np.sin((x - VANISH[0]) / np.maximum(y - VANISH[1], 8) * 3.1 + shift)
+
+
+def _plates(reds: Sequence[np.ndarray], leaves: np.ndarray, bare: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Where the ochre, the blue and the red block print, each (HEIGHT, WIDTH) 0 to 1.
+
+    `reds` are outlines of what is red beside the sun, `leaves` where ochre and blue make green, `bare` is 0 where
+    the paper stays.
+    """
+    x, y = grid()
+    turn = np.linspace(0, 2 * np.pi, 200)
+    sun = np.stack([np.cos(turn), np.sin(turn)], axis=1) * RADIUS + SUN
+    red = np.clip(_small(_mask(sun, *reds)), 0, 1)
+    field, ground = _small(_mask(_below(FIELD))), _small(_mask(_below(HILLS[0])))
+    radius, angle = np.hypot(x - SUN[0], y - SUN[1]), np.arctan2(y - SUN[1], x - SUN[0])
+    waves = radius + 26 * np.sin(13 * angle) + 12 * np.sin(29 * angle + 1)
+    sky = 1 - np.clip(_small(_mask(_below(RANGE), _below(RANGE_RIGHT))), 0, 1)
+    ochre = step(330, 324, waves) * sky + np.clip(ground - field, 0, 1)
+    ochre = np.clip(ochre + field * step(-0.02, 0.02, _furrow(x, y, 0.6)), 0, 1)
+    blue = step(392, 400, waves) * sky + np.clip(1 - sky - ground, 0, 1)
+    blue = np.clip(blue + field * step(0.89, 0.9, np.abs(_furrow(x, y))), 0, 1)
+    ochre = np.maximum(ochre, leaves)
+    blue = np.maximum(blue, leaves * step(0.6, -0.6, np.sin(x / 40 + y / 60) + x / 190 - 0.7))
+    return ochre * bare, blue * (1 - red) * bare, red
 
 
 def woodcut() -> np.ndarray:
@@ -341,57 +344,25 @@ def woodcut() -> np.ndarray:
     x, y = grid()
     _sky(block, x, y)
     _land(block, x, y)
-    roofs = [*_house(block, 420, 482, 31), *_house(block, 330, 486, 22), *_house(block, 900, 470, 20)]
+    roofs = [_house(block, *place) for place in ((420, 482, 31), (330, 486, 22), (900, 470, 20))]
     for left, foot, high, wide in path("312,500,116,30 552,492,150,34 592,494,96,26 880,478,92,24 990,486,170,40"):
         _poplar(block, x, y, (left, foot), high, wide)
     smoke = path("494,408 486,372 510,344 488,312 512,284")
     block.line(smoke, 20)
     block.line(np.array(smoke) + (1, 0), 12, 0)
     leaves = _small(_tree(block, x, y))
-    cast, sower = _sower(block)
-    bare = 1 - _small(sower)
+    reds, sower = _sower(block)
     birds = path("470,190,17 512,214,14 540,176,12 430,226,11 566,236,10 858,262,15 816,236,11")
     for left, top, size in birds:
         for side in (-1, 1):
-            block.line(
-                (
-                    (left, top),
-                    (left + side * size * 0.6, top - size * 0.55),
-                    (left + side * size * 1.5, top - size * 0.2),
-                ),
-                6,
-            )
+            elbow, tip = (left + side * size * 0.6, top - size * 0.55), (left + side * size * 1.5, top - size * 0.2)
+            block.line(((left, top), elbow, tip), 6)
 
-    turn = np.linspace(0, 2 * np.pi, 200)
-    sun = np.stack([np.cos(turn), np.sin(turn)], axis=1) * RADIUS + SUN
-    red = np.clip(_small(_mask(sun, *roofs, *cast.values())), 0, 1)
-    land = _small(_mask(_below(FIELD)))
-    hills = np.clip(_small(_mask(_below(HILLS[0]))) - land, 0, 1)
-    radius = np.hypot(x - SUN[0], y - SUN[1])
-    angle = np.arctan2(y - SUN[1], x - SUN[0])
-    waves = radius + 26 * np.sin(13 * angle) + 12 * np.sin(29 * angle + 1)
-    above = 1 - np.clip(_small(_mask(_below(RANGE), _below(RANGE_RIGHT))), 0, 1)
-    ochre = np.clip(step(330, 324, waves) * above + hills + land * step(-0.02, 0.02, _furrow(x, y, 0.6)), 0, 1)
-    blue = np.clip(
-        step(392, 400, waves) * above
-        + np.clip(1 - above - _small(_mask(_below(HILLS[0]))), 0, 1)
-        + land * step(0.89, 0.9, np.abs(_furrow(x, y))),
-        0,
-        1,
-    )
-    ochre, blue = (
-        np.maximum(ochre, leaves),
-        np.maximum(blue, leaves * step(0.6, -0.6, np.sin(x / 40 + y / 60) + x / 190 - 0.7)),
-    )
-    blue, ochre = blue * (1 - red) * bare, ochre * bare
     picture = PAPER + 2.0 * noise(rng, 50, octaves=3)[..., None] * np.ones(3)
-    for plate, color, moved in ((ochre, OCHRE, (2, -1)), (blue, BLUE, (-2, 1)), (red, RED, (1, 2))):
-        plate = cv2.warpAffine(
-            plate,
-            np.array([[1, 0, moved[0]], [0, 1, moved[1]]], np.float32),
-            (WIDTH, HEIGHT),
-            borderMode=cv2.BORDER_REPLICATE,
-        )
+    plates = _plates([*roofs, *reds], leaves, 1 - _small(sower))
+    for plate, color, (right, down) in zip(plates, (OCHRE, BLUE, RED), ((2, -1), (-2, 1), (1, 2))):
+        moved = np.array([[1, 0, right], [0, 1, down]], np.float32)  # no two blocks lie quite alike
+        plate = cv2.warpAffine(plate, moved, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE)
         thin = np.clip(plate * (0.93 + 0.04 * noise(rng, 24, octaves=2) + 0.03 * noise(rng, 60)), 0, 1)[..., None]
         picture = picture * (1 - thin + thin * color / PAPER)
     key = reduced(block.ink).astype(np.float32) / 255
