@@ -16,6 +16,7 @@ from fav.synthetic.paintings.marks import (
     curve,
     fill,
     noise,
+    path,
     reduced,
     ribbon,
     spaced_lines,
@@ -77,12 +78,12 @@ def test_lines_keep_their_distance_and_stay_inside():
 
 
 def test_a_ribbon_is_as_wide_as_asked_and_its_edge_is_smooth():
-    line = curve(((100, 100), (300, 100)))
+    line = curve(path("100,100 300,107"))
     image = np.zeros((HEIGHT * FINE, WIDTH * FINE), np.uint8)
     fill(image, ribbon(line, 9.5), 255)
-    column = reduced(image)[:, 200] / 255
-    assert abs(column.sum() - 9.5) < 0.6
-    assert set(np.unique(column)) - {0, 1}  # neither paper nor ink
+    band = reduced(image)[:, 150:250] / 255
+    assert abs(band.sum(axis=0).mean() - 9.5) < 0.8
+    assert len(np.unique(band)) > 2  # more than paper and ink
     assert taper(9)[0] == taper(9)[-1] == 0 and taper(9).max() == 1
 
 
@@ -91,7 +92,8 @@ def test_a_closed_curve_comes_home_through_all_its_points():
     outline = closed(square)
     assert all(np.linalg.norm(outline - corner, axis=1).min() < 1e-9 for corner in square)
     assert np.linalg.norm(outline[0] - outline[-1]) < 6
-    assert abs(cv2.contourArea(outline.astype(np.float32)) - 80 * 80) < 0.25 * 80 * 80
+    area = cv2.contourArea(outline.astype(np.float32))
+    assert 80**2 < area < np.pi * 2 * 40**2  # rounder than the square, within the circle around it
 
 
 def test_noise_is_smooth_and_has_about_unit_strength():

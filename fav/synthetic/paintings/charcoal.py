@@ -1,7 +1,7 @@
 """A charcoal drawing of a still life: a jug, a bottle, fruit and a cloth on a table, hatched along their forms.
 
-The things are solids given by their distance functions, lit by one lamp (sphere tracing: Hart 1996). The light tells how
-many layers of strokes a place gets, the form which way they run.
+The things are solids given by their distance functions, lit by one lamp (sphere tracing: Hart 1996). The light decides
+how many layers of strokes a place gets, and the form their direction.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from fav.synthetic.paintings.marks import (
     blurred,
     fill,
     noise,
+    path,
     reduced,
     ribbon,
     spaced_lines,
@@ -30,62 +31,22 @@ LAMP = np.array([-0.74, 0.66, 0.52]) / np.linalg.norm([-0.74, 0.66, 0.52])
 PAPER, COAL, CHALK = np.array([176, 203, 222]), np.array([36, 33, 36]), np.array([226, 240, 248])
 
 # Heights and radii of what was turned on a wheel, in units of about 10 cm.
-JUG = (
-    (0, 0.5),
-    (0.05, 0.62),
-    (0.5, 0.95),
-    (1.0, 1.06),
-    (1.45, 0.93),
-    (1.85, 0.6),
-    (2.1, 0.47),
-    (2.35, 0.5),
-    (2.5, 0.6),
-)
-BOTTLE = (
-    (0, 0.5),
-    (0.08, 0.56),
-    (1.5, 0.57),
-    (1.75, 0.52),
-    (2.05, 0.3),
-    (2.3, 0.19),
-    (2.95, 0.17),
-    (3.0, 0.22),
-    (3.15, 0.22),
-)
-BOWL = ((0, 0.34), (0.1, 0.36), (0.16, 0.3), (0.3, 0.62), (0.5, 0.9), (0.72, 1.05), (0.76, 1.06))
-PEAR = (
-    (0, 0.12),
-    (0.06, 0.3),
-    (0.3, 0.46),
-    (0.5, 0.48),
-    (0.75, 0.37),
-    (0.98, 0.23),
-    (1.15, 0.18),
-    (1.24, 0.08),
-    (1.26, 0.0),
-)
-APPLE = (
-    (0.0, 0.16),
-    (0.05, 0.27),
-    (0.22, 0.43),
-    (0.42, 0.49),
-    (0.62, 0.45),
-    (0.76, 0.31),
-    (0.8, 0.18),
-    (0.76, 0.05),
-    (0.74, 0),
-)
+JUG = path("0,0.5 0.05,0.62 0.5,0.95 1.0,1.06 1.45,0.93 1.85,0.6 2.1,0.47 2.35,0.5 2.5,0.6")
+BOTTLE = path("0,0.5 0.08,0.56 1.5,0.57 1.75,0.52 2.05,0.3 2.3,0.19 2.95,0.17 3.0,0.22 3.15,0.22")
+BOWL = path("0,0.34 0.1,0.36 0.16,0.3 0.3,0.62 0.5,0.9 0.72,1.05 0.76,1.06")
+PEAR = path("0,0.12 0.06,0.3 0.3,0.46 0.5,0.48 0.75,0.37 0.98,0.23 1.15,0.18 1.24,0.08 1.26,0.0")
+APPLE = path("0.0,0.16 0.05,0.27 0.22,0.43 0.42,0.49 0.62,0.45 0.76,0.31 0.8,0.18 0.76,0.05 0.74,0")
 
 
 @dataclass(frozen=True)
 class Turned:
-    """A solid of revolution: where it stands, its size, its profile, how it leans (dx and dz a unit of height), and its own tone."""
+    """A solid of revolution: where it stands, its size, its profile, and its own tone."""
 
     place: tuple[float, float, float]
     size: float
-    profile: tuple[tuple[float, float], ...]
+    profile: np.ndarray
     tone: float
-    lean: tuple[float, float] = (0, 0)
+    lean: tuple[float, float] = (0, 0)  # dx and dz for a unit of height
     hollow: float = 0  # thickness of its wall, 0 where it is solid
 
 
@@ -110,7 +71,7 @@ def _turned(thing: Turned, place: np.ndarray) -> np.ndarray:
     y = (place[:, 1] - thing.place[1]) / thing.size
     x = (place[:, 0] - thing.place[0]) / thing.size - thing.lean[0] * y
     z = (place[:, 2] - thing.place[2]) / thing.size - thing.lean[1] * y
-    heights, radii = np.array(thing.profile).T
+    heights, radii = thing.profile.T
     fine = np.linspace(heights.min(), heights.max(), 80)
     if np.all(np.diff(heights) > 0):
         around = np.interp(fine, heights, radii)
@@ -154,7 +115,7 @@ def _distances(place: np.ndarray) -> np.ndarray:
     out.append(z + 3.2)
     stems = [np.full(len(place), 9.0)]
     for thing in THINGS:
-        if thing.profile in (PEAR, APPLE):
+        if thing.profile is PEAR or thing.profile is APPLE:
             high = 1.2 if thing.profile is PEAR else 0.7
             root = np.array(thing.place) + thing.size * high * np.array([thing.lean[0], 1, thing.lean[1]])
             tip = np.array([0.13 + thing.lean[0] * 0.5, 0.27, 0.03]) * thing.size
@@ -184,7 +145,7 @@ def _march(
 
 
 def _seen() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What stands where (H, W) int, how light it is (H, W) 0 to 1, and its normal (H, W, 3) to the right, up, and to the eye."""
+    """What stands where (H, W) int, how light it is (H, W) 0 to 1, and its normal (H, W, 3): right, up, to the eye."""
     width, height = round(WIDTH * SEEN), round(HEIGHT * SEEN)
     back = (EYE - AIM) / np.linalg.norm(EYE - AIM)
     right = np.cross([0, 1, 0], back)
@@ -200,7 +161,9 @@ def _seen() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     place = eye + ahead * far[:, None]
     which = _distances(place).argmin(axis=0)
     nudge = 0.004 * np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
-    normal = sum(step_[None] * _distances(place + step_)[which, np.arange(len(place))][:, None] for step_ in nudge)
+    normal = np.zeros_like(place)
+    for aside in nudge:
+        normal += aside * _distances(place + aside)[which, np.arange(len(place))][:, None]
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
     facing = np.clip(normal @ LAMP, 0, 1)
     _, open_ = _march(place + normal * 0.03, np.broadcast_to(LAMP, place.shape), 7, 40, soft=7)
@@ -321,7 +284,8 @@ def charcoal() -> np.ndarray:
         0.62 * blurred(dark, 6) ** 1.25 * step(0.1, 0.5, blurred(dark, 10)) * (1 + 0.16 * noise(rng, 50, octaves=2))
     )  # rubbed in
     tooth = noise(rng, 4) * 0.75 + noise(rng, 8) * 0.45
-    layers = (  # how dark a place must be, turn of the strokes, their distance where it is light and dark, width, firmness, length
+    # How dark a place must be, turn of the strokes, their distance where it is light and dark, width, firmness, length.
+    layers = (
         (0.20, 0.0, (14.0, 9.0), 6.0, 0.72, 170),
         (0.42, 1.0, (14.0, 10.0), 6.6, 0.75, 130),
         (0.60, -0.75, (13.5, 10.0), 8.5, 0.85, 120),

@@ -4,7 +4,7 @@ Places are (x, y) in units of the finished picture's pixels. What is drawn sharp
 and then reduced, so that its edges are smooth. Colors are BGR, 0 to 255.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -12,7 +12,8 @@ import numpy as np
 WIDTH, HEIGHT = 1024, 800
 FINE = 2  # drawn larger by this
 SUBPIXEL = 4  # binary digits of OpenCV's coordinates behind the point
-Field = Callable[[float, float], tuple[float, float]]
+Points = Sequence[Sequence[float]] | np.ndarray
+Color = Sequence[float]
 
 
 def grid(scale: float = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -50,8 +51,13 @@ def step(low: float, high: float, value: np.ndarray) -> np.ndarray:
     return share * share * (3 - 2 * share)
 
 
-def curve(points: Sequence[Sequence[float]], spacing: float = 4) -> np.ndarray:
-    """A smooth line through all points (centripetal enough: Catmull-Rom), (n, 2), a point about every `spacing` units."""
+def path(text: str) -> np.ndarray:
+    """Points as SVG writes them, "x,y x,y …", (n, 2), or rows of more numbers than two."""
+    return np.array([point.split(",") for point in text.split()], np.float64)
+
+
+def curve(points: Points, spacing: float = 4) -> np.ndarray:
+    """A smooth line through all points (Catmull-Rom), (n, 2), with a point about every `spacing` units."""
     given = np.asarray(points, np.float64)
     padded = np.vstack([2 * given[0] - given[1], given, 2 * given[-1] - given[-2]])
     pieces = []
@@ -70,8 +76,8 @@ def curve(points: Sequence[Sequence[float]], spacing: float = 4) -> np.ndarray:
     return np.vstack([*pieces, given[-1:]])
 
 
-def closed(points: Sequence[Sequence[float]], spacing: float = 4) -> np.ndarray:
-    """The same as a closed line."""
+def closed(points: Points, spacing: float = 4) -> np.ndarray:
+    """The same, closed: it ends just before its first point."""
     given = [tuple(point) for point in points]
     round_trip = curve([*given[-2:], *given, *given[:2]], spacing)
     first = np.flatnonzero(np.all(np.isclose(round_trip, given[0]), axis=1))
@@ -92,10 +98,10 @@ def taper(count: int, begin: float = 0.3, end: float = 0.5) -> np.ndarray:
     return np.sqrt(np.clip(np.minimum(place / max(begin, 1e-6), (1 - place) / max(end, 1e-6)), 0, 1))
 
 
-def fill(image: np.ndarray, outline: np.ndarray, value: float | Sequence[float], scale: float = FINE) -> None:
+def fill(image: np.ndarray, outline: np.ndarray, value: float, scale: float = FINE) -> None:
     """Fills an outline of units with `value` in an image that is `scale` times as large as the finished picture."""
     fixed = np.round((outline * scale - 0.5) * (1 << SUBPIXEL)).astype(np.int32)
-    cv2.fillPoly(image, [fixed], value if isinstance(value, (int, float)) else tuple(value), cv2.LINE_8, SUBPIXEL)  # pyright: ignore
+    cv2.fillPoly(image, [fixed], value, cv2.LINE_8, SUBPIXEL)
 
 
 def reduced(image: np.ndarray) -> np.ndarray:
@@ -116,10 +122,11 @@ def spaced_lines(
     shortest: float = 12,
     bend: float = 0.8,
 ) -> list[np.ndarray]:
-    """Lines along `direction` (H, W) radians that keep `distance` (H, W) units from each other, where `inside` (H, W) is true.
+    """Lines along `direction` (H, W) radians, `distance` (H, W) units from each other, where `inside` (H, W) is true.
 
     All three have the finished picture's size. A line ends where it comes too near to one that is there already (Jobard
-    and Lefer 1997), leaves `inside`, or would turn by more than `bend` radians in a step. Each is (n, 2), a point every 3 units.
+    and Lefer 1997), leaves `inside`, or would turn by more than `bend` radians in a step. Each is (n, 2), with a point
+    every 3 units.
     """
     height, width = direction.shape
     taken = np.zeros((height, width), np.uint8)

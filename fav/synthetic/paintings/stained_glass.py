@@ -1,6 +1,6 @@
 """A window of stained glass: a river that winds from mountains at sunset, a tree on its bank, irises before it.
 
-Panes are cut as the drawing asks: rays and rings around the sun, bands along hills and water, leaves and petals one by one.
+Panes are cut as the drawing asks: rays and rings around the sun, bands along hills and water, each leaf and petal.
 """
 
 from collections.abc import Sequence
@@ -8,25 +8,31 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from fav.synthetic.paintings.marks import FINE, HEIGHT, WIDTH, blurred, curve, fill, grid, noise, reduced, ribbon, step
+from fav.synthetic.paintings.marks import (
+    FINE,
+    HEIGHT,
+    WIDTH,
+    Color,
+    blurred,
+    curve,
+    fill,
+    grid,
+    noise,
+    path,
+    reduced,
+    ribbon,
+    step,
+)
 
 SEED = 5
 SUN = (640.0, 318.0)
 FRAME = 44  # width of the border, units
 LEAD, SHINE = np.array([24, 21, 20]), np.array([96, 88, 84])
-Color = Sequence[float]
 
 SUNSET = (
-    (150, 235, 255),
-    (60, 205, 255),
-    (38, 150, 250),
-    (80, 110, 240),
-    (150, 90, 205),
-    (190, 80, 120),
-    (200, 96, 52),
-    (150, 52, 22),
-    (96, 26, 22),
-)
+    (150, 235, 255), (60, 205, 255), (38, 150, 250), (80, 110, 240), (150, 90, 205), (190, 80, 120), (200, 96, 52),
+    (150, 52, 22), (96, 26, 22),
+)  # fmt: skip
 FAR, NEAR = ((176, 92, 108), (205, 140, 150), (140, 60, 84)), ((120, 66, 26), (160, 104, 40), (96, 40, 34))
 MEADOWS = (
     ((104, 150, 66), (84, 124, 40), (130, 170, 110)),
@@ -35,30 +41,20 @@ MEADOWS = (
 )
 WATER = ((190, 225, 250), (225, 190, 110), (205, 140, 40), (150, 80, 20), (110, 46, 16))
 BARK = ((36, 58, 116), (52, 88, 150), (84, 92, 112), (40, 46, 90), (70, 104, 168))
-LEAVES = (
-    (44, 146, 48),
-    (36, 116, 40),
-    (60, 165, 96),
-    (40, 180, 170),
-    (30, 140, 210),
-    (28, 84, 200),
-    (36, 40, 170),
-    (26, 70, 24),
-)
+LEAVES = ((26, 70, 24), (36, 116, 40), (44, 146, 48), (60, 165, 96), (40, 180, 170), (30, 140, 210), (28, 84, 200))
 IRIS = ((190, 60, 110), (160, 40, 80), (210, 96, 150), (150, 30, 50))
 BLADES = ((70, 140, 40), (50, 105, 24), (100, 170, 90), (40, 80, 20))
 BORDER = ((30, 26, 150), (24, 60, 175), (36, 36, 110), (24, 96, 190))
 
 
 class Window:
-    """Panes as they are cut, each over what was there before: which pane each place belongs to, and their colors and lead."""
+    """Panes, each cut over what was there before: the pane of each place, and the color and the lead of each pane."""
 
     def __init__(self, rng: np.random.Generator):
         self.rng = rng
         self.panes = np.zeros((HEIGHT * FINE, WIDTH * FINE), np.int32)
         self.colors: list[Color] = [(0, 0, 0)]
         self.lead: list[float] = [0]  # width of the line around each, units
-        self.part: list[int] = [0]  # of the drawing: between two parts the line is that of the wider
 
     def _new(self, color: Color, lead: float) -> int:
         varied = np.array(color, float) * self.rng.uniform(0.84, 1.22) * self.rng.uniform(0.9, 1.1, 3)
@@ -123,7 +119,9 @@ def _sky(window: Window, x: np.ndarray, y: np.ndarray) -> None:
     wedge = np.floor((angle / (2 * np.pi)) * count[ring] + shift[ring]).astype(int)
     cells = ring * 1000 + wedge % count[ring]
     colors = {
-        int(cell): _mixed(SUNSET, (edges[min(cell // 1000, len(edges) - 1)] / 640) ** 0.75 + rng.normal(0, 0.035))
+        int(cell): _mixed(
+            SUNSET, float((edges[min(cell // 1000, len(edges) - 1)] / 640) ** 0.75 + rng.normal(0, 0.035))
+        )
         for cell in np.unique(cells)
     }
     for cell in colors:
@@ -131,9 +129,9 @@ def _sky(window: Window, x: np.ndarray, y: np.ndarray) -> None:
             colors[cell] = ((250, 290, 300), (110, 238, 265))[cell // 1000 - 1]
     window.cut_cells(np.ones(x.shape, bool), cells, colors, 3.2)
     for points, width in (
-        (((300, 190), (420, 150), (540, 172), (660, 140), (790, 160), (930, 118), (1010, 130)), 34),
-        (((700, 232), (790, 222), (880, 246), (1010, 214)), 24),
-        (((230, 330), (330, 296), (430, 312), (520, 286)), 22),
+        (path("300,190 420,150 540,172 660,140 790,160 930,118 1010,130"), 34),
+        (path("700,232 790,222 880,246 1010,214"), 24),
+        (path("230,330 330,296 430,312 520,286"), 22),
     ):
         line = curve(points)
         along = np.linspace(0, 1, len(line))
@@ -141,48 +139,17 @@ def _sky(window: Window, x: np.ndarray, y: np.ndarray) -> None:
         window.cut_band(line, widths, 7, 2, ((214, 205, 248), (190, 170, 245), (222, 225, 250), (170, 150, 225)), 3.2)
 
 
-def _ridge(x: np.ndarray, points: Sequence[Sequence[float]], rough: float = 0) -> np.ndarray:
-    along, height = np.array(points).T
-    return np.interp(x, along, height) + rough * (np.sin(x / 13) + np.sin(x / 29 + 1))
+def _ridge(x: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return np.interp(x, points[:, 0], points[:, 1])
 
 
 def _land(window: Window, x: np.ndarray, y: np.ndarray) -> None:
     rng = window.rng
-    far = (
-        (0, 380),
-        (90, 330),
-        (170, 372),
-        (280, 262),
-        (345, 330),
-        (400, 300),
-        (500, 392),
-        (590, 418),
-        (690, 400),
-        (780, 336),
-        (850, 372),
-        (930, 284),
-        (1024, 350),
-    )
-    near = (
-        (0, 420),
-        (120, 388),
-        (250, 420),
-        (380, 380),
-        (520, 436),
-        (640, 444),
-        (740, 402),
-        (850, 430),
-        (960, 372),
-        (1024, 392),
-    )
+    far = path("0,380 90,330 170,372 280,262 345,330 400,300 500,392 590,418 690,400 780,336 850,372 930,284 1024,350")
+    near = path("0,420 120,388 250,420 380,380 520,436 640,444 740,402 850,430 960,372 1024,392")
     for points, colors, size, lead in ((far, FAR, (62, 54), 3.6), (near, NEAR, (78, 40), 3.6)):
         below = y - _ridge(x, points)
-        slope = np.interp(
-            x,
-            *np.array(
-                [(a[0] / 2 + b[0] / 2, np.sign(b[1] - a[1])) for a, b in zip(points, points[1:], strict=False)]
-            ).T,
-        )
+        slope = np.interp(x, (points[:-1, 0] + points[1:, 0]) / 2, np.sign(np.diff(points[:, 1])))
         row = np.floor(below / size[1] + 0.3 * np.sin(x / 60)).astype(int)
         column = np.floor((x - slope * below * 0.55) / size[0] + rng.uniform(0, 1, 40)[np.clip(row, 0, 39)]).astype(int)
         cells = (row + 2) * 1000 + column + 100
@@ -194,14 +161,9 @@ def _land(window: Window, x: np.ndarray, y: np.ndarray) -> None:
                 lit[int(cell)] = (235, 205, 226)
         window.cut_cells(below > 0, cells, lit, lead)
     hills = (
-        (((0, 452), (160, 436), (330, 470), (520, 454), (700, 462), (860, 440), (1024, 452)), MEADOWS[0], 30, 92),
-        (((0, 500), (140, 490), (300, 530), (470, 556), (640, 552), (800, 500), (1024, 486)), MEADOWS[1], 40, 110),
-        (
-            ((0, 600), (160, 590), (330, 640), (430, 720), (600, 740), (760, 640), (900, 590), (1024, 570)),
-            MEADOWS[2],
-            54,
-            124,
-        ),
+        (path("0,452 160,436 330,470 520,454 700,462 860,440 1024,452"), MEADOWS[0], 30, 92),
+        (path("0,500 140,490 300,530 470,556 640,552 800,500 1024,486"), MEADOWS[1], 40, 110),
+        (path("0,600 160,590 330,640 430,720 600,740 760,640 900,590 1024,570"), MEADOWS[2], 54, 124),
     )
     for points, colors, high, wide in hills:
         below = y - (_ridge(x, points) + 6 * np.sin(x / 83))
@@ -210,20 +172,7 @@ def _land(window: Window, x: np.ndarray, y: np.ndarray) -> None:
         window.cut_cells(below > 0, (row + 2) * 1000 + column + 100, colors, 4)
         if colors is not MEADOWS[1]:
             continue
-        banks = curve(
-            (
-                (628, 446),
-                (668, 462),
-                (590, 486),
-                (446, 510),
-                (404, 548),
-                (450, 592),
-                (590, 626),
-                (640, 690),
-                (540, 770),
-                (480, 860),
-            )
-        )
+        banks = curve(path("628,446 668,462 590,486 446,510 404,548 450,592 590,626 640,690 540,770 480,860"))
         along = np.linspace(0, 1, len(banks))
         widths = 14 + 250 * along**1.5
         outline = ribbon(banks, widths)
@@ -241,7 +190,9 @@ def _land(window: Window, x: np.ndarray, y: np.ndarray) -> None:
                     - 0.35 * (1 - along[start]) ** 2
                 )
                 window.cut(
-                    np.vstack([near_side[start : stop + 1], far_side[start : stop + 1][::-1]]), _mixed(WATER, gold), 3.2
+                    np.vstack([near_side[start : stop + 1], far_side[start : stop + 1][::-1]]),
+                    _mixed(WATER, float(gold)),
+                    3.2,
                 )
 
 
@@ -256,25 +207,18 @@ def _leaf(place: np.ndarray, angle: float, length: float, width: float) -> np.nd
 def _tree(window: Window) -> None:
     rng = window.rng
     branches = [
-        (curve(((150, 330), (230, 250), (330, 215), (440, 120))), 26),
-        (curve(((172, 210), (240, 140), (330, 100), (400, 60))), 20),
-        (curve(((140, 400), (90, 320), (60, 220), (40, 180))), 22),
-        (curve(((165, 160), (120, 110), (100, 60), (90, 30))), 18),
-        (curve(((240, 250), (330, 270), (400, 262))), 14),
+        (curve(path("150,330 230,250 330,215 440,120")), 26),
+        (curve(path("172,210 240,140 330,100 400,60")), 20),
+        (curve(path("140,400 90,320 60,220 40,180")), 22),
+        (curve(path("165,160 120,110 100,60 90,30")), 18),
+        (curve(path("240,250 330,270 400,262")), 14),
     ]
-    trunk = curve(((112, 830), (134, 700), (128, 560), (152, 430), (148, 320), (176, 200), (190, 100), (215, 30)))
+    trunk = curve(path("112,830 134,700 128,560 152,430 148,320 176,200 190,100 215,30"))
     for line, width in branches:
         window.cut_band(line, np.linspace(width, 7, len(line)), max(2, len(line) // 16), 1, BARK, 3.4)
     shape = np.linspace(86, 26, len(trunk)) + 60 * np.exp(-np.arange(len(trunk)) / 22)
     window.cut_band(trunk, shape, 9, 3, BARK, 3.8)
-    for line, count in (
-        (branches[0][0], 52),
-        (branches[1][0], 46),
-        (branches[2][0], 34),
-        (branches[3][0], 30),
-        (branches[4][0], 24),
-        (trunk[-70:], 36),
-    ):
+    for line, count in zip([*(line for line, _ in branches), trunk[-70:]], (52, 46, 34, 30, 24, 36)):
         for _ in range(count):
             at = int(rng.integers(len(line) // 6, len(line)))
             ahead = line[min(at + 3, len(line) - 1)] - line[max(at - 3, 0)]
@@ -282,22 +226,21 @@ def _tree(window: Window) -> None:
             angle = np.arctan2(ahead[1], ahead[0]) + side * rng.uniform(0.3, 1.5) + 0.25
             place = line[at] + rng.normal(0, 26, 2)
             light = np.clip((place[0] - 60) / 400 + rng.normal(0, 0.28), 0, 1)
-            color = _mixed((LEAVES[7], LEAVES[1], LEAVES[0], LEAVES[2], LEAVES[3], LEAVES[4], LEAVES[5]), light * 0.9)
+            color = _mixed(LEAVES, float(light) * 0.9)
             window.cut(_leaf(place, angle, rng.uniform(46, 74), rng.uniform(22, 32)), color, 2.5)
 
 
 def _irises(window: Window) -> None:
     rng = window.rng
-    roots = ((700, 40), (770, 10), (842, 30), (905, 0), (962, 30), (640, 60))
+    roots = path("700,40 770,10 842,30 905,0 962,30 640,60")
     for x, _ in roots:
         for _ in range(4):
             foot, lean = x + rng.normal(0, 20), np.clip(rng.normal(0, 26), -36, 36)
             top = rng.uniform(500, 660)
-            line = curve(
-                ((foot, 830), (foot + lean * 0.15, 720), (foot + lean * 0.6, (720 + top) / 2), (foot + lean * 1.5, top))
-            )
+            bend = ((foot + lean * 0.15, 720), (foot + lean * 0.6, (720 + top) / 2), (foot + lean * 1.5, top))
+            line = curve(((foot, 830), *bend))
             window.cut_band(line, 25 * np.linspace(1, 0.05, len(line)) ** 0.6, 3, 1, BLADES, 3)
-    flowers = ((704, 612, 1.0), (778, 548, 1.1), (846, 640, 1.12), (914, 566, 1.16), (966, 662, 0.95), (640, 682, 0.9))
+    flowers = path("704,612,1.0 778,548,1.1 846,640,1.12 914,566,1.16 966,662,0.95 640,682,0.9")
     for x, y, size in flowers:
         window.cut_band(curve(((x - 6, 830), (x + 4, 740), (x, y + 20))), 11, 3, 1, BLADES[1:], 3)
         center = np.array([x, y], float)
@@ -314,31 +257,18 @@ def _irises(window: Window) -> None:
 def _border(window: Window) -> None:
     for inner, outer, count in ((14, FRAME, 0), (-8, 14, 1)):
         middle, width = (inner + outer) / 2, outer - inner
-        for long, fixed, upright in (
-            (WIDTH, middle, False),
-            (WIDTH, HEIGHT - middle, False),
-            (HEIGHT, middle, True),
-            (HEIGHT, WIDTH - middle, True),
-        ):
-            cuts = np.r_[
-                middle - width / 2,
-                np.arange(outer + 8, long - outer, 76 if not count else 152),
-                long - middle + width / 2,
-            ]
+        sides = ((WIDTH, middle), (WIDTH, HEIGHT - middle), (HEIGHT, middle), (HEIGHT, WIDTH - middle))
+        for side, (long, fixed) in enumerate(sides):
+            cuts = np.arange(outer + 8, long - outer, 152 if count else 76)
+            cuts = np.r_[middle - width / 2, cuts, long - middle + width / 2]
+            low, high = fixed - width / 2, fixed + width / 2
             for number, (start, stop) in enumerate(zip(cuts[:-1], cuts[1:], strict=True)):
-                box = np.array(
-                    (
-                        (start, fixed - width / 2),
-                        (stop, fixed - width / 2),
-                        (stop, fixed + width / 2),
-                        (start, fixed + width / 2),
-                    )
-                )
+                box = np.array(((start, low), (stop, low), (stop, high), (start, high)))
                 color = (120, 60, 20) if count else BORDER[number % 4]
-                window.cut(box[:, ::-1] if upright else box, color, 5)
+                window.cut(box[:, ::-1] if side > 1 else box, color, 5)
     for x in (FRAME / 2 + 6, WIDTH - FRAME / 2 - 6):
         for y in (FRAME / 2 + 6, HEIGHT - FRAME / 2 - 6):
-            square = np.array(((-1, -1), (1, -1), (1, 1), (-1, 1))) * (FRAME / 2 + 2)
+            square = path("-1,-1 1,-1 1,1 -1,1") * (FRAME / 2 + 2)
             window.cut(square + (x, y), (150, 70, 24), 5)
             turn = np.arange(12) / 12 * 2 * np.pi
             window.cut(np.stack([x + 12 * np.cos(turn), y + 12 * np.sin(turn)], axis=1), (50, 190, 250), 4)
