@@ -84,8 +84,13 @@ def submit_flow(
         if created:
             return SubmitResult(job, True, (*notes, *import_notes))
     spec = JobSpec.from_json(job.manifest.spec)
-    if not spec.is_flow or _differs(spec, wanted) or out and out != spec.out and "finished" not in job.flags():
-        raise FavError(f"job {job.name} is another one; choose another OUT_DIR, or remove it: {command('clean')}")
+    if not spec.is_flow or _differs(spec, wanted):
+        raise FavError(f"job {job.name} is another one; remove it first: {command('clean')}")
+    if out and out != spec.out:
+        raise FavError(
+            f"job {job.name} writes these files to {share.layout.root / spec.out}; take that name, or remove the job first: "
+            f"{command('clean')} (its files stay)"
+        )
     if "cancelled" in job.flags():
         raise FavError(f"job {job.name} was cancelled; {command('retry')} continues it, {command('clean')} removes it")
     if "finished" in job.flags():

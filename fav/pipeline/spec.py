@@ -230,7 +230,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         OptionInfo(
             FRAMES,
             "equirectangular: a 360° video, twice as wide as high. Its frames are stylized as six overlapping faces of a cube, so "
-            "that the film has no seam and straight poles.",
+            "that the film has no seam.",
             choices=PROJECTIONS,
         ),
     ] = PROJECTIONS[0]

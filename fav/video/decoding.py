@@ -64,7 +64,7 @@ class DecodedFrame:
     @property
     def sphere(self) -> Sphere | None:
         """The layout of a 360° video; None if the frame is not marked as one."""
-        return sphere_of(self._frame)
+        return None if self._frame is None else sphere_of(self._frame)
 
     @cached_property
     def crc(self) -> int:

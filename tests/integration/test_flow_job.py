@@ -53,6 +53,8 @@ def test_a_job_writes_the_files_of_one_process(share, clip, expected, tmp_path):
     assert snapshot.state == "finished" and snapshot.counts == {"index": (1, 1), "frame": (FRAMES, FRAMES)}
     again = create(share, clip, width=48)
     assert not again.created and again.job.layout.root == job.layout.root
+    with pytest.raises(FavError, match="writes these files to"):
+        create(share, clip, "elsewhere", width=48)
     clean(share, job.name)
     assert contents(share.layout.root / "flow") == expected
 

@@ -65,6 +65,15 @@ def test_files_that_a_page_names_are_there(page):
         assert list(ROOT.glob(f"tests/**/{name}")), f"{page.name} names {name}"
 
 
+def test_tests_that_the_page_of_the_originals_names_are_there():
+    rows = (ROOT / "docs/explanation/originals.md").read_text().splitlines()
+    named = {name for row in rows if row.startswith("|") for name in re.findall(r"`(\w+)`", row.split("|")[-2])}
+    there = {
+        name for file in ROOT.glob("tests/**/test_*.py") for name in re.findall(r"def test_(\w+)", file.read_text())
+    }
+    assert len(named) > 50 and not named - there
+
+
 def test_the_page_of_commands_is_up_to_date():
     written = (ROOT / reference.PAGE).read_text(encoding="utf-8")
     assert written == reference.page(reference.commands()), "run: python -m fav.cli.reference"
