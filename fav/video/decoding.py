@@ -26,6 +26,7 @@ from fav.video.settings import AS_IT_IS, SourceSettings
 from fav.video.side_data import side_data
 from fav.video.truncation import is_truncated
 
+TRANSPARENCY = "transparency is left out: colors behind it become visible"
 MIN_JUMP_S = 0.1  # smaller timestamp jumps are not reported
 MAX_LISTED = 5  # jumps or format changes that a note lists
 MAX_PENDING_SHIFTS = 1000  # more belong to packets that did not decode
@@ -249,6 +250,9 @@ class Decoder(Iterator[DecodedFrame]):
             self.formats.append(current)
         if self._opening and not self._count:
             self.conversion_notes += first_frame_notes(frame, self.settings)
+            # VP8 and VP9 have it in a second stream, which the decoder does not read.
+            if self.stream.metadata.get("alpha_mode") == "1" and not has_alpha(frame):
+                self.conversion_notes.append(TRANSPARENCY)
         if frame.interlaced_frame and not self._interlaced:
             self._interlaced = True
             change = "deinterlaced (bwdif)" if self.settings.deinterlace else "kept; the film is marked as progressive"
@@ -427,7 +431,7 @@ def first_frame_notes(frame: av.VideoFrame, settings: SourceSettings) -> list[st
     if is_linear(frame):
         notes.append("linear light is converted to sRGB; values above 1 become white")
     if has_alpha(frame) and not _opaque(frame):
-        notes.append("transparency is left out: colors behind it become visible")
+        notes.append(TRANSPARENCY)
     return notes
 
 
