@@ -41,5 +41,6 @@ def style_file(argument: Path) -> Path:
     Returns:
         The path of the style; `argument` unchanged if there is no such style.
     """
-    is_name = len(argument.parts) == 1 and argument.name and argument.suffix in ("", SUFFIX) and not argument.exists()
+    is_name = len(argument.parts) == 1 and argument.name and argument.suffix in ("", SUFFIX)
+    is_name = is_name and not os.path.exists(argument)  # not `Path.exists`, which raises for a name that is too long
     return named_styles().get(argument.stem, argument) if is_name else argument

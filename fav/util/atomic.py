@@ -23,6 +23,7 @@ from fav.errors import FavError, file_type
 
 MARK_BYTES = 1 << 18  # at the beginning and at the end of a file that are searched for a mark
 MAX_NAMES = 1000  # numbers that are tried
+MAX_BYTES = 255  # of a name, on most file systems
 DESCRIPTORS = "/proc/self/fd/"
 SAFE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -141,7 +142,7 @@ def check_new(out: Path) -> Path:
     """Return `out`. Raises FavError if the name is taken, or its directory is missing."""
     if not out.parent.is_dir():
         raise FavError(f"{out}: expected an existing directory to write to, but there is no {out.parent}")
-    if os.path.lexists(out):
+    if kind_of(out):
         raise _taken(out)
     return out
 
@@ -205,11 +206,18 @@ def has_mark(path: Path, mark: str) -> bool:
 
 
 def kind_of(path: Path) -> str | None:
-    """Describe the type of a directory entry, such as `a file`; None if there is no entry."""
+    """Describe the type of a directory entry, such as `a file`; None if there is no entry.
+
+    Raises FavError if no entry can have this name, because it is too long.
+    """
     try:
         return file_type(os.lstat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise FavError(f"{path}: expected a shorter name for a file, got {len(os.fsencode(path.name))} bytes") from None
 
 
 @contextmanager
@@ -293,7 +301,10 @@ def _sync(file: Path) -> None:
 
 def _numbered(out: Path) -> Iterator[Path]:
     yield out
-    yield from (out.with_stem(f"{out.stem}-{number}") for number in range(2, MAX_NAMES))
+    for number in range(2, MAX_NAMES):
+        ending = f"-{number}{out.suffix}"
+        stem = os.fsencode(out.stem)[: MAX_BYTES - len(os.fsencode(ending))].decode(errors="ignore")
+        yield out.with_name(f"{stem}{ending}")
     raise _taken(out)
 
 

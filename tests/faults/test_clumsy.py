@@ -13,7 +13,7 @@ import coordinator
 import node as node_command
 from fav.cli.tools import main as fav_main
 from fav.errors import FavError
-from fav.util.atomic import new_directory
+from fav.util.atomic import new_directory, new_file
 from fav.video import probe
 from shared.filesystem import FileSystem
 from shared.identity import Identity
@@ -147,3 +147,49 @@ def test_names_that_differ_in_case_alone_are_two_jobs_or_refused(share, clip, st
     os.link(share.layout.named_manifest("Film"), share.layout.named_manifest("film"))  # what such a file system shows
     wanted = call(coordinator.main, "submit", share.layout.root, clip, style, "--name", "film")
     refused(wanted, "does not distinguish upper and lower case", "another --name")
+
+
+TOO_LONG = "n" * 300
+
+
+@pytest.mark.parametrize("words", [
+    ("submit", "SHARE", f"{TOO_LONG}.mp4", "STYLE"),
+    ("submit", "SHARE", "CLIP", TOO_LONG),
+    ("submit", TOO_LONG, "CLIP", "STYLE"),
+    ("submit", "SHARE", "CLIP", "STYLE", "--mask", f"{TOO_LONG}.png"),
+    ("submit", "SHARE", "CLIP", "STYLE", "--mix", f"{TOO_LONG}:0.5"),
+    ("submit", "SHARE", "/".join(["d" * 200] * 25), "STYLE"),
+    ("status", TOO_LONG),
+    ("stylize", "CLIP", "STYLE", f"{TOO_LONG}.mp4"),
+    ("stylize", "CLIP", "STYLE", f"{TOO_LONG}/f_%d.png"),
+    ("cuts", "CLIP", f"{TOO_LONG}.csv"),
+    ("try", "CLIP", "STYLE", "--out", TOO_LONG),
+    ("sample", f"{TOO_LONG}.mp4"),
+    ("evaluate", "CLIP", "CLIP", "--out", TOO_LONG),
+    ("convert", "STYLE", f"{TOO_LONG}.safetensors"),
+], ids=lambda words: "-".join(word[:9] for word in words))  # fmt: skip
+def test_name_that_no_file_can_have_is_refused_before_any_work(share, clip, style, tmp_path, monkeypatch, words):
+    place = tmp_path / "here"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    known = {"SHARE": share.layout.root, "CLIP": clip, "STYLE": style}
+    monkeypatch.setattr("fav.stylize.engine.FrameStylizer.__init__", lambda *words, **options: pytest.fail("it works"))
+    answer = call(fav_main, *(known.get(word, word) for word in words))
+    assert answer.exit_code == 2 and "Traceback" not in answer.output, answer.output
+    assert answer.output.strip().splitlines()[-1].startswith("error: "), answer.output
+    assert list(place.iterdir()) == []
+
+
+def test_number_of_a_long_name_that_is_taken_meanwhile_fits(tmp_path):
+    out = tmp_path / f"{'é' * 125}.mp4"
+    with new_file(out) as draft:
+        draft.file.write_bytes(b"painted")
+        out.write_bytes(b"theirs")
+    assert draft.out.read_bytes() == b"painted" and out.read_bytes() == b"theirs"
+
+
+def test_links_in_a_circle_are_one_line(share, style, tmp_path):
+    circle = tmp_path / "circle.mp4"
+    circle.symlink_to(circle)
+    refused(call(fav_main, "submit", share.layout.root, circle, style), "circle.mp4")
+    refused(call(fav_main, "status", circle), "circle.mp4")
