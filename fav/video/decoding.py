@@ -15,7 +15,7 @@ from av.error import FFmpegError
 from av.stream import Discard
 from av.video.reformatter import VideoReformatter
 
-from fav.util.image_sequence import is_sequence, sequence_files, sequence_numbers
+from fav.util.image_sequence import is_sequence, other_numbers_note, sequence_files, sequence_numbers
 from fav.video import hdr, tiff
 from fav.video.clock import SECOND, Clock, timed_streams
 from fav.video.color import ColorInfo, check_matrix, display_matrix, has_alpha, is_hdr, is_linear, to_bgr, to_small_bgr
@@ -250,6 +250,8 @@ class Decoder(Iterator[DecodedFrame]):
             self.formats.append(current)
         if self._opening and not self._count:
             self.conversion_notes += first_frame_notes(frame, self.settings)
+            if is_sequence(str(self.video)) and (other := other_numbers_note(str(self.video))):
+                self.conversion_notes.append(other)
             # VP8 and VP9 have it in a second stream, which the decoder does not read.
             if self.stream.metadata.get("alpha_mode") == "1" and not has_alpha(frame):
                 self.conversion_notes.append(TRANSPARENCY)

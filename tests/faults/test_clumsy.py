@@ -5,6 +5,7 @@ import os
 
 import av
 import click
+import cv2
 import numpy as np
 import pytest
 from av.stream import Disposition
@@ -14,7 +15,7 @@ import node as node_command
 from fav.cli.tools import main as fav_main
 from fav.errors import FavError
 from fav.util.atomic import new_directory, new_file
-from fav.video import probe
+from fav.video import decode, probe
 from shared.filesystem import FileSystem
 from shared.identity import Identity
 from shared.jobs import find_job
@@ -193,3 +194,31 @@ def test_links_in_a_circle_are_one_line(share, style, tmp_path):
     circle.symlink_to(circle)
     refused(call(fav_main, "submit", share.layout.root, circle, style), "circle.mp4")
     refused(call(fav_main, "status", circle), "circle.mp4")
+
+
+def _images(directory, *names):
+    directory.mkdir()
+    for name in names:
+        cv2.imwrite(str(directory / name), np.full((16, 16, 3), 99, np.uint8))
+    return directory
+
+
+def test_images_that_are_numbered_in_another_way_are_told(share, style, tmp_path):
+    _images(tmp_path / "few", *(f"f_{number}.png" for number in (8, 9, 10, 11)), "f_-1.png", "g_1.png")
+    one = str(tmp_path / "few" / "f_%02d.png")
+    with decode(one) as decoding:
+        assert len(list(decoding)) == 2
+        assert ["left out: 3 images whose number is written in another way than f_%02d.png does, such as f_-1.png"] == (
+            decoding.warnings
+        )
+    assert "left out: 3 images" in call(coordinator.main, "submit", share.layout.root, one, style).output
+    (tmp_path / "few" / "f_-1.png").unlink()
+    assert probe(str(tmp_path / "few" / "f_%d.png")).notes == ()
+
+
+def test_directory_of_pictures_is_no_film(style, tmp_path):
+    pictures = _images(tmp_path / "few", "f_01.png", "f_02.png")
+    for suffix in (".mp4", ".webm"):
+        out = tmp_path / f"film{suffix}"
+        refused(call(fav_main, "stylize", pictures, style, out), "a directory for the images", "f_%02d.png")
+        assert not out.exists()
