@@ -236,7 +236,7 @@ def create_job(node: Node, name: str, lease: float, fill: Callable[[JobPaths], d
             if found.manifest.id != job_id:
                 _remove_quietly(node, layout)
                 return found, False
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:  # Ctrl-C, too, leaves no copy of a video behind
         if not _may_be_named(share, name, job_id):
             _remove_quietly(node, layout)
         if isinstance(error, FileNotFoundError):

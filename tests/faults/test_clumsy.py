@@ -18,8 +18,9 @@ from fav.util.atomic import new_directory, new_file
 from fav.video import decode, probe
 from shared.filesystem import FileSystem
 from shared.identity import Identity
-from shared.jobs import find_job
+from shared.jobs import create_job, find_job
 from shared.membership import Node
+from shared.ownership import record_inputs
 from shared.shared_dir import open_share
 from tests.helpers.commands import call, refused
 
@@ -222,3 +223,17 @@ def test_directory_of_pictures_is_no_film(style, tmp_path):
         out = tmp_path / f"film{suffix}"
         refused(call(fav_main, "stylize", pictures, style, out), "a directory for the images", "f_%02d.png")
         assert not out.exists()
+
+
+def test_job_that_is_interrupted_while_it_is_made_leaves_nothing(share):
+    node = Node(share, Identity.here())
+    node.join()
+
+    def fill(layout):
+        record_inputs(share, layout, [layout.inputs / "video.mp4"])
+        (layout.inputs / "video.mp4").write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        create_job(node, "clip", 180.0, fill)
+    assert list(share.layout.jobs.iterdir()) == [] and find_job(share, "clip") is None
