@@ -17,7 +17,8 @@ def directory() -> Path:
 
 def users_directory() -> Path:
     """Return the directory of the user's own styles. It may not exist."""
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    # Not `Path.home`, which raises where a user has neither HOME nor an entry in passwd, as in many containers.
+    data = os.environ.get("XDG_DATA_HOME") or Path(os.path.expanduser("~")) / ".local" / "share"
     return Path(data) / "fav" / "styles"
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import av
 import click
@@ -14,6 +15,7 @@ import coordinator
 import node as node_command
 from fav.cli.tools import main as fav_main
 from fav.errors import FavError
+from fav.model.bundled_styles import style_file
 from fav.util.atomic import new_directory, new_file
 from fav.video import decode, probe
 from shared.filesystem import FileSystem
@@ -237,3 +239,13 @@ def test_job_that_is_interrupted_while_it_is_made_leaves_nothing(share):
     with pytest.raises(KeyboardInterrupt):
         create_job(node, "clip", 180.0, fill)
     assert list(share.layout.jobs.iterdir()) == [] and find_job(share, "clip") is None
+
+
+def test_user_without_a_home_has_the_styles_that_ship(monkeypatch):
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 3_999_999_999)  # of nobody who is in passwd
+    with pytest.raises(RuntimeError):
+        Path.home()
+    assert style_file(Path("wave")).is_file()
+    assert "wave" in call(fav_main, "styles").output
