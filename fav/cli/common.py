@@ -13,6 +13,7 @@ import click
 
 from fav.cli.log_options import log_settings
 from fav.cli.options import request_of
+from fav.cli.share_argument import origin_of_share
 from fav.errors import FavError
 from fav.model.bundled_styles import style_file
 from fav.monitor.console import _flush, command_log, tell
@@ -66,7 +67,7 @@ def one_line_errors(function):
             with ended_by_signals():
                 return function(*args, **kwargs)
         except UserError as error:
-            tell(f"error: {error}", err=True)
+            tell(f"error: {error}{origin_of_share(str(error))}", err=True)
             sys.exit(EXIT_USAGE)
         except ImportError as error:
             if is_own_module(error):

@@ -249,3 +249,10 @@ def test_user_without_a_home_has_the_styles_that_ship(monkeypatch):
         Path.home()
     assert style_file(Path("wave")).is_file()
     assert "wave" in call(fav_main, "styles").output
+
+
+def test_shared_directory_of_the_environment_is_named_as_such(clip, style, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAV_SHARE", str(tmp_path / "missing"))
+    for main, words in ((fav_main, ["status"]), (coordinator.main, ["submit", clip, style]), (node_command.main, [])):
+        refused(call(main, *words), "missing", "(FAV_SHARE has this name)")
+    assert "FAV_SHARE" not in call(fav_main, "status", tmp_path / "other").output
