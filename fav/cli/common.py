@@ -81,7 +81,8 @@ def one_line_errors(function):
             if error.errno not in SURROUNDINGS or error.errno == errno.EINVAL and not error.filename:
                 raise
             cure = SURROUNDINGS[error.errno].format(clean=command("clean"))
-            tell(f"error: {_text(error.filename or 'the disk')}: {error.strerror}: {cure}", err=True)
+            where = error.filename2 or error.filename or "the disk"  # of a copy, the second is what cannot be written
+            tell(f"error: {_text(where)}: {error.strerror}: {cure}", err=True)
             sys.exit(EXIT_USAGE)
         except KeyboardInterrupt as error:
             tell("stopped", err=True)

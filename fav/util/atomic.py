@@ -251,8 +251,12 @@ def _errors_name(out: Path, private: Path) -> Iterator[None]:
 
 def _set_name(error: BaseException, out: Path, private: Path | None = None) -> None:
     """Replace a temporary name in an error by the final one."""
-    if isinstance(error, OSError) and str(error.filename).startswith((DESCRIPTORS, str(private))):
+    if not isinstance(error, OSError):
+        return
+    if str(error.filename).startswith((DESCRIPTORS, str(private))):
         error.filename = str(out)
+    if str(error.filename2).startswith((DESCRIPTORS, str(private))):
+        error.filename2 = str(out)
 
 
 def _make(path: Path) -> int:

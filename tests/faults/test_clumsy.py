@@ -256,3 +256,12 @@ def test_shared_directory_of_the_environment_is_named_as_such(clip, style, tmp_p
     for main, words in ((fav_main, ["status"]), (coordinator.main, ["submit", clip, style]), (node_command.main, [])):
         refused(call(main, *words), "missing", "(FAV_SHARE has this name)")
     assert "FAV_SHARE" not in call(fav_main, "status", tmp_path / "other").output
+
+
+def test_copy_that_does_not_fit_is_named_and_not_its_source(share, clip, style, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(source), None, str(target))
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    refused(call(coordinator.main, "submit", share.layout.root, clip, style), str(share.layout.jobs), "File too large")
+    assert list(share.layout.jobs.iterdir()) == []
