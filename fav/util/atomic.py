@@ -255,7 +255,7 @@ def _set_name(error: BaseException, out: Path, private: Path | None = None) -> N
         return
     if str(error.filename).startswith((DESCRIPTORS, str(private))):
         error.filename = str(out)
-    if str(error.filename2).startswith((DESCRIPTORS, str(private))):
+    if error.filename2 is not None and str(error.filename2).startswith((DESCRIPTORS, str(private))):
         error.filename2 = str(out)
 
 
