@@ -39,7 +39,7 @@ SURROUNDINGS = {  # errors of the machine that prevent reading or writing files,
     errno.EFBIG: "the file is too large for this machine; raise the limit (ulimit -f), or choose another file system",
     errno.ENOTDIR: "something else has the place of a directory; move it away, and the directory itself back",
     errno.ENAMETOOLONG: "no file can have so long a name; choose a shorter one",
-    errno.ELOOP: "its symbolic links lead in a circle; correct them",
+    errno.ELOOP: "a symbolic link leads in a circle, or is where none may be; correct it",
     errno.EILSEQ: _NAME,
     errno.EINVAL: _NAME,  # of an error that names a file; vfat and SMB refuse ':' and '?' so
     errno.EROFS: "mounted read-only; choose another place, or mount it writable",

@@ -306,8 +306,9 @@ def _sync(file: Path) -> None:
 def _numbered(out: Path) -> Iterator[Path]:
     yield out
     for number in range(2, MAX_NAMES):
-        ending = f"-{number}{out.suffix}"
-        stem = os.fsencode(out.stem)[: MAX_BYTES - len(os.fsencode(ending))].decode(errors="ignore")
+        stem, ending = out.stem, f"-{number}{out.suffix}"
+        while len(stem) > 1 and len(os.fsencode(stem + ending)) > MAX_BYTES:
+            stem = stem[:-1]
         yield out.with_name(f"{stem}{ending}")
     raise _taken(out)
 
