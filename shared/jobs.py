@@ -172,9 +172,8 @@ def find_job(share: SharedDir, name: str) -> Job | None:
         raise JobQueueError(
             f"{path.parent}: expected a directory with a job's manifest, got no directory; move it away"
         ) from None
-    if manifest.name.casefold() == name.casefold() != name and share.system.same_file(
-        path, share.layout.named_manifest(manifest.name)
-    ):
+    is_alike = manifest.name != name and manifest.name.casefold() == name.casefold()
+    if is_alike and share.system.same_file(path, share.layout.named_manifest(manifest.name)):
         raise JobQueueError(
             f"job {name}: the file system of {share.layout.root} does not distinguish upper and lower case, and job "
             f"{manifest.name} has this name; use the exact name for that job, or another --name for a new one"
@@ -237,7 +236,7 @@ def create_job(node: Node, name: str, lease: float, fill: Callable[[JobPaths], d
             if found.manifest.id != job_id:
                 _remove_quietly(node, layout)
                 return found, False
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:  # Ctrl-C, too, leaves no copy of a video behind
         if not _may_be_named(share, name, job_id):
             _remove_quietly(node, layout)
         if isinstance(error, FileNotFoundError):

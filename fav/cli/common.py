@@ -13,6 +13,7 @@ import click
 
 from fav.cli.log_options import log_settings
 from fav.cli.options import request_of
+from fav.cli.share_argument import origin_of_share
 from fav.errors import FavError
 from fav.model.bundled_styles import style_file
 from fav.monitor.console import _flush, command_log, tell
@@ -30,12 +31,17 @@ EXIT_USAGE = 2
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}  # of a command line, for click
 _ROOM = "no space; free some: {clean} removes a job with its frames"
 _RIGHTS = "this user may not; correct the permissions, or choose another place"
+_NAME = "the file system there does not take this name; choose another one"
 _SERVER = "its disk or server does not answer as it should; try again, or choose another place"
 SURROUNDINGS = {  # errors of the machine that prevent reading or writing files, and the cure
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
     errno.EFBIG: "the file is too large for this machine; raise the limit (ulimit -f), or choose another file system",
     errno.ENOTDIR: "something else has the place of a directory; move it away, and the directory itself back",
+    errno.ENAMETOOLONG: "no file can have so long a name; choose a shorter one",
+    errno.ELOOP: "a symbolic link leads in a circle, or is where none may be; correct it",
+    errno.EILSEQ: _NAME,
+    errno.EINVAL: _NAME,  # of an error that names a file; vfat and SMB refuse ':' and '?' so
     errno.EROFS: "mounted read-only; choose another place, or mount it writable",
     errno.EACCES: _RIGHTS,
     errno.EPERM: _RIGHTS,
@@ -61,7 +67,7 @@ def one_line_errors(function):
             with ended_by_signals():
                 return function(*args, **kwargs)
         except UserError as error:
-            tell(f"error: {error}", err=True)
+            tell(f"error: {error}{origin_of_share(str(error))}", err=True)
             sys.exit(EXIT_USAGE)
         except ImportError as error:
             if is_own_module(error):
@@ -72,10 +78,11 @@ def one_line_errors(function):
             if error.errno == errno.ENOENT and not _current_directory_exists():
                 tell("error: the current directory was removed; change to another one, and try again", err=True)
                 sys.exit(EXIT_USAGE)
-            if error.errno not in SURROUNDINGS:
+            if error.errno not in SURROUNDINGS or error.errno == errno.EINVAL and not error.filename:
                 raise
             cure = SURROUNDINGS[error.errno].format(clean=command("clean"))
-            tell(f"error: {_text(error.filename or 'the disk')}: {error.strerror}: {cure}", err=True)
+            where = error.filename2 or error.filename or "the disk"  # of a copy, the second is what cannot be written
+            tell(f"error: {_text(where)}: {error.strerror}: {cure}", err=True)
             sys.exit(EXIT_USAGE)
         except KeyboardInterrupt as error:
             tell("stopped", err=True)

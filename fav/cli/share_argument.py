@@ -12,6 +12,7 @@ from difflib import get_close_matches
 import click
 
 VARIABLE = "FAV_SHARE"
+_KEY = "fav.cli.share_argument"  # in the context's `meta`: the value of the variable, if it was used
 HINT = f"SHARED may be left out where the environment variable {VARIABLE} has it."
 
 
@@ -30,7 +31,16 @@ def with_share(command: click.Command, context: click.Context, words: list[str])
     given = _positional(command, context, words)
     if given is None or not _left_out(given, arguments):
         return words
+    context.meta[_KEY] = shared
     return [os.path.join(".", shared) if shared.startswith("-") else shared, *words]
+
+
+def origin_of_share(message: str) -> str:
+    """The end of an error message about SHARED if it is the environment's, else nothing: the user did not type it."""
+    context = click.get_current_context(silent=True)
+    shared = context.meta.get(_KEY) if context else None
+    told = shared is not None and message.startswith((f"{os.path.abspath(shared)}:", f"{shared}:"))
+    return f" ({VARIABLE} has this name)" if told else ""
 
 
 def _positional(command: click.Command, context: click.Context, words: list[str]) -> list[str] | None:

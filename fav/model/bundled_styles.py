@@ -17,7 +17,8 @@ def directory() -> Path:
 
 def users_directory() -> Path:
     """Return the directory of the user's own styles. It may not exist."""
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    # Not `Path.home`, which raises where a user has neither HOME nor an entry in passwd, as in many containers.
+    data = os.environ.get("XDG_DATA_HOME") or Path(os.path.expanduser("~")) / ".local" / "share"
     return Path(data) / "fav" / "styles"
 
 
@@ -41,5 +42,6 @@ def style_file(argument: Path) -> Path:
     Returns:
         The path of the style; `argument` unchanged if there is no such style.
     """
-    is_name = len(argument.parts) == 1 and argument.name and argument.suffix in ("", SUFFIX) and not argument.exists()
+    is_name = len(argument.parts) == 1 and argument.name and argument.suffix in ("", SUFFIX)
+    is_name = is_name and not os.path.exists(argument)  # not `Path.exists`, which raises for a name that is too long
     return named_styles().get(argument.stem, argument) if is_name else argument

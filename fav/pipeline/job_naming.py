@@ -9,7 +9,7 @@ from fav.pipeline.option import FRAMES, OUTPUT, format_number
 from fav.pipeline.request import Request, differences
 from fav.pipeline.spec import OPTIONS, JobSpec
 from fav.util.image_sequence import is_image_output, title
-from shared.jobs import TERMINAL_FLAGS, Job, all_jobs, find_job, job_name
+from shared.jobs import Job, all_jobs, find_job, is_ended, job_name
 from shared.shared_dir import SharedDir
 
 # Options that do not visibly change the frames, or whose value depends on the machine that submits the job.
@@ -92,11 +92,7 @@ def same_output_notes(job: Job) -> tuple[str, ...]:
     out = str(job.manifest.spec["out"])
     for other in all_jobs(job.share):
         theirs = str(other.manifest.spec.get("out"))
-        if (
-            other.manifest.id != job.manifest.id
-            and _place(theirs) == _place(out)
-            and not TERMINAL_FLAGS & other.flags()
-        ):
+        if other.manifest.id != job.manifest.id and _place(theirs) == _place(out) and not is_ended(other):
             return (f"job {other.manifest.name} makes {theirs}, too; the later of the two films gets a number",)
     return ()
 

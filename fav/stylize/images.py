@@ -12,12 +12,13 @@ from fav.model.preprocessing import FILLS, fill_for
 from fav.model.runner import StyleRunner
 from fav.stylize.blend import blend, transfer_chroma
 from fav.stylize.settings import network_size
+from fav.util.image_sequence import pattern_hint
 from fav.util.images import read_image, resize
 from fav.util.reading import read_file
 
 READ_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
 WRITTEN_SUFFIXES = {".png", ".jpg", ".jpeg"}
-FILM_SUFFIXES = {".mp4", ".mkv", ".mov"}
+FILM_SUFFIXES = {".mp4", ".mkv", ".mov", ".webm"}
 JPEG_QUALITY = 95  # 0 to 100
 MAX_BYTES = 1 << 29
 
@@ -82,6 +83,10 @@ def plan_outputs(source: Path, out: Path) -> list[tuple[Path, Path]]:
         return [(source, out)]
     if out.suffix.lower() in WRITTEN_SUFFIXES:
         raise FavError(f"{out}: expected a directory for the images of {source}, got the name of an image")
+    if out.suffix.lower() in FILM_SUFFIXES:
+        raise FavError(
+            f"{out}: expected a directory for the images of {source}, got the name of a film{pattern_hint(str(source))}"
+        )
     if out.exists() and not out.is_dir():
         raise FavError(f"{out}: expected a directory for the images of {source}, got a file")
     if out.resolve() == source.resolve():

@@ -23,6 +23,7 @@ from fav.errors import FavError, file_type
 
 MARK_BYTES = 1 << 18  # at the beginning and at the end of a file that are searched for a mark
 MAX_NAMES = 1000  # numbers that are tried
+MAX_BYTES = 255  # of a name, on most file systems
 DESCRIPTORS = "/proc/self/fd/"
 SAFE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -141,7 +142,7 @@ def check_new(out: Path) -> Path:
     """Return `out`. Raises FavError if the name is taken, or its directory is missing."""
     if not out.parent.is_dir():
         raise FavError(f"{out}: expected an existing directory to write to, but there is no {out.parent}")
-    if os.path.lexists(out):
+    if kind_of(out):
         raise _taken(out)
     return out
 
@@ -205,11 +206,18 @@ def has_mark(path: Path, mark: str) -> bool:
 
 
 def kind_of(path: Path) -> str | None:
-    """Describe the type of a directory entry, such as `a file`; None if there is no entry."""
+    """Describe the type of a directory entry, such as `a file`; None if there is no entry.
+
+    Raises FavError if no entry can have this name, because it is too long.
+    """
     try:
         return file_type(os.lstat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise FavError(f"{path}: expected a shorter name for a file, got {len(os.fsencode(path.name))} bytes") from None
 
 
 @contextmanager
@@ -243,8 +251,12 @@ def _errors_name(out: Path, private: Path) -> Iterator[None]:
 
 def _set_name(error: BaseException, out: Path, private: Path | None = None) -> None:
     """Replace a temporary name in an error by the final one."""
-    if isinstance(error, OSError) and str(error.filename).startswith((DESCRIPTORS, str(private))):
+    if not isinstance(error, OSError):
+        return
+    if str(error.filename).startswith((DESCRIPTORS, str(private))):
         error.filename = str(out)
+    if error.filename2 is not None and str(error.filename2).startswith((DESCRIPTORS, str(private))):
+        error.filename2 = str(out)
 
 
 def _make(path: Path) -> int:
@@ -293,7 +305,11 @@ def _sync(file: Path) -> None:
 
 def _numbered(out: Path) -> Iterator[Path]:
     yield out
-    yield from (out.with_stem(f"{out.stem}-{number}") for number in range(2, MAX_NAMES))
+    for number in range(2, MAX_NAMES):
+        stem, ending = out.stem, f"-{number}{out.suffix}"
+        while len(stem) > 1 and len(os.fsencode(stem + ending)) > MAX_BYTES:
+            stem = stem[:-1]
+        yield out.with_name(f"{stem}{ending}")
     raise _taken(out)
 
 

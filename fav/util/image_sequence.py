@@ -111,6 +111,21 @@ def sequence_numbers(pattern: str) -> list[int]:
     return sorted(found)
 
 
+def other_numbers_note(pattern: str) -> str | None:
+    """A note on images that are numbered in another way, which the pattern leaves out: `f_9.png` for `f_%02d.png`."""
+    prefix, _, suffix = re.sub("%(?:0[0-9])?d", "\0", Path(pattern).name).partition("\0")
+    number = re.compile(re.escape(prefix) + "(-?[0-9]+)" + re.escape(suffix))
+    directory = Path(pattern).parent
+    matches = [match for match in map(number.fullmatch, sorted(os.listdir(directory))) if match]
+    others = [match[0] for match in matches if match[1][0] == "-" or Path(pattern).name % int(match[1]) != match[0]]
+    if not others:
+        return None
+    return (
+        f"left out: {len(others)} image{'s'[: len(others) != 1]} whose number is written in another way than "
+        f"{sanitize(Path(pattern).name)} does, such as {sanitize(others[0])}"
+    )
+
+
 def sequence_files(pattern: str, skip_gaps: bool = False) -> list[Path]:
     """Return the files of a numbered sequence, from the lowest number to the first gap; with `skip_gaps`, all files."""
     numbers, path = sequence_numbers(pattern), Path(pattern)

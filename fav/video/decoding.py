@@ -15,7 +15,7 @@ from av.error import FFmpegError
 from av.stream import Discard
 from av.video.reformatter import VideoReformatter
 
-from fav.util.image_sequence import is_sequence, sequence_files, sequence_numbers
+from fav.util.image_sequence import is_sequence, other_numbers_note, sequence_files, sequence_numbers
 from fav.video import hdr, tiff
 from fav.video.clock import SECOND, Clock, timed_streams
 from fav.video.color import ColorInfo, check_matrix, display_matrix, has_alpha, is_hdr, is_linear, to_bgr, to_small_bgr
@@ -27,6 +27,7 @@ from fav.video.side_data import side_data
 from fav.video.spherical import Sphere, sphere_of
 from fav.video.truncation import is_truncated
 
+TRANSPARENCY = "transparency is left out: colors behind it become visible"
 MIN_JUMP_S = 0.1  # smaller timestamp jumps are not reported
 MAX_LISTED = 5  # jumps or format changes that a note lists
 MAX_PENDING_SHIFTS = 1000  # more belong to packets that did not decode
@@ -255,6 +256,11 @@ class Decoder(Iterator[DecodedFrame]):
             self.formats.append(current)
         if self._opening and not self._count:
             self.conversion_notes += first_frame_notes(frame, self.settings)
+            if is_sequence(str(self.video)) and (other := other_numbers_note(str(self.video))):
+                self.conversion_notes.append(other)
+            # VP8 and VP9 have it in a second stream, which the decoder does not read.
+            if self.stream.metadata.get("alpha_mode") == "1" and not has_alpha(frame):
+                self.conversion_notes.append(TRANSPARENCY)
         if frame.interlaced_frame and not self._interlaced:
             self._interlaced = True
             change = "deinterlaced (bwdif)" if self.settings.deinterlace else "kept; the film is marked as progressive"
@@ -433,7 +439,7 @@ def first_frame_notes(frame: av.VideoFrame, settings: SourceSettings) -> list[st
     if is_linear(frame):
         notes.append("linear light is converted to sRGB; values above 1 become white")
     if has_alpha(frame) and not _opaque(frame):
-        notes.append("transparency is left out: colors behind it become visible")
+        notes.append(TRANSPARENCY)
     return notes
 
 

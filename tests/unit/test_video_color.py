@@ -11,7 +11,7 @@ from av.video.reformatter import VideoReformatter
 from fav.errors import FavError
 from fav.video import FrameReader, SourceSettings, hdr, probe, write_film
 from fav.video.color import LUMA_WEIGHTS, ColorInfo, from_bgr, to_bgr
-from tests.helpers.clips import X264, ffmpeg, make, streams, taken
+from tests.helpers.clips import VP9, X264, ffmpeg, make, streams, taken
 
 FULL, LIMITED = 2, 1
 RNG = np.random.default_rng(20)
@@ -182,6 +182,11 @@ def test_transparency_is_told_where_there_is_any(tmp_path):
         cv2.imwrite(str(directory / "f_0.png"), np.full((32, 32, 4), (9, 99, 199, alpha), np.uint8))
         ((image,), _, notes) = taken(str(directory / "f_%d.png"))
         assert image[0, 0].tolist() == [9, 99, 199] and bool(notes) == told
+
+
+def test_transparency_of_a_webm_is_told_though_no_decoder_gives_it(tmp_path):
+    video = make(tmp_path / "alpha.webm", *VP9, "-pix_fmt", "yuva420p", seconds=0.1)
+    assert "transparency is left out" in " ".join(taken(video)[2])
 
 
 @pytest.fixture
