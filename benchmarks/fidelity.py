@@ -371,7 +371,9 @@ def begun(file: Path | None) -> dict[str, Row]:
     if not lines or lines[0] != COLUMNS:
         raise click.ClickException(f"{file}: expected a table of this program; give --csv another name")
     rows = {}
-    for name, frames, late, longer, lag, psnr, shift, tags, wrong in (line for line in lines if len(line) == len(COLUMNS)):
+    for name, frames, late, longer, lag, psnr, shift, tags, wrong in (
+        line for line in lines if len(line) == len(COLUMNS)
+    ):
         if name != "name":
             why = wrong.split("; ") if wrong else []
             rows[name] = Row(name, int(frames), float(late), float(longer), lag, psnr, shift, tags, why)
