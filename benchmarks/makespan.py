@@ -238,6 +238,8 @@ class Play:
         self.wake(0.0)
         said = time.monotonic()
         while True:
+            if not self.events:
+                raise RuntimeError(f"expected a film, but {len(self.idle)} nodes have nothing to do")
             now, number, version = heapq.heappop(self.events)
             actor = self.actors[number]
             if version != actor.version or actor.task is None:
@@ -246,7 +248,7 @@ class Play:
                 return now
             opened = self.finish(actor, now, actor.count)
             if actor.task is None:
-                opened |= self.begin(actor, now)
+                self.begin(actor, now)
             if opened:
                 self.wake(now)
             if time.monotonic() - said > 10:
@@ -286,16 +288,16 @@ class Play:
     def _slownesses(self) -> set[float]:
         return {actor.slowness for actor in self.actors}
 
-    def begin(self, actor: Actor, now: float) -> bool:
-        """An actor takes what is best for it now, or is idle. Returns whether others should look, too."""
+    def begin(self, actor: Actor, now: float) -> None:
+        """An actor takes what is best for it now, or is idle."""
         while actor.task is None:
             tasks = actor.look()
             early = [task for task in tasks[:1] if self.is_early(actor, task)]
             if early:
                 owner = self.owner_of(actor, early[0])
-                if owner is None or self.settle(owner, now):
-                    if owner is None:
-                        break
+                if owner is None:
+                    break
+                if self.settle(owner, now):
                     continue  # it is further than it had published
                 learned = actor.claim(iter(early))
                 if actor.task is not None:
@@ -303,16 +305,15 @@ class Play:
                     self.waiting[str(stylize_task(chain, chain.index_of(early[0].number) - 1))] = actor.number
                     actor.version += 1
                     self.shorten(owner, chain.index_of(early[0].number))
-                    return False
+                    return
             else:
                 learned = actor.claim(iter(tasks))
             if actor.task is None and not learned:
                 break
         if actor.task is None:
             self.idle.append(actor.number)
-            return False
-        self.schedule(actor, now)
-        return False
+        else:
+            self.schedule(actor, now)
 
     def is_early(self, actor: Actor, task: Task) -> bool:
         """Whether the frames before this one are not all painted: it is taken over."""
@@ -352,11 +353,20 @@ class Play:
             owner.count, owner.ends, owner.version = count, owner.began + count * each, owner.version + 1
             heapq.heappush(self.events, (owner.ends, owner.number, owner.version))
 
+    def frames_at_once(self, actor: Actor) -> int:
+        """How many frames of its chain an actor publishes at one time: up to the one that another actor has taken."""
+        chain, count = actor.chain, min(self.at_once, actor.chain.remaining)
+        for number in self.waiting.values():
+            other = self.actors[number]
+            if other.task is not None and other is not actor and other.chain is chain:
+                count = min(count, chain.index_of(other.task.number) - chain.done)
+        return count
+
     def schedule(self, actor: Actor, now: float) -> None:
         """An actor begins its task."""
         task = actor.task
         assert task is not None
-        actor.count = min(self.at_once, actor.chain.remaining) if task.kind in FRAME_KINDS else 1
+        actor.count = self.frames_at_once(actor) if task.kind in FRAME_KINDS else 1
         size = self.size_of(task, actor)
         if task.kind == "index" and actor.puts_together:
             seconds = size * PUT_TOGETHER  # a new owner begins with the first one

@@ -25,10 +25,15 @@ from shared.paths import Task
 
 LEAD = 2  # frames: the slow node may claim the next one before this node does
 SLOWER = 1.5  # times the seconds of a frame here; below, times vary too much to tell
+LEAST_GAIN_S = 1.0  # seconds by which a chain must be finished sooner
 LATEST = 2  # published frames whose shorter time counts: the first one of a process takes longer
 RECENT = 16  # frames of a chain for which a time that was read counts
 MAX_READS = 20  # frames whose times are read at one look for tasks
 WAIT_S = 0.1  # between two looks for the frame before
+PATIENCE, MARGIN_S = (
+    3,
+    5.0,
+)  # how long it waits: so many times what the frames before should take, and some seconds more
 
 
 @dataclass
@@ -46,6 +51,7 @@ class Takeovers:
         self.job = job
         self._own: list[float] = []  # seconds of the latest frames that this node stylized
         self._speeds: dict[int, _Speed] = {}  # by the first frame of a chain
+        self._given_up: dict[int, int] = {}  # by the first frame of a chain, the position that was awaited in vain
 
     def measured(self, seconds: float) -> None:
         """Note how long a frame took here."""
@@ -64,7 +70,7 @@ class Takeovers:
         for chain, position in active:
             left = len(chain) - chain.undecided - position - LEAD
             ahead = {str(stylize_task(chain, position + step)) for step in range(1, LEAD + 1)} if left > 0 else set()
-            if position < LATEST or left <= 0 or ahead & claims:
+            if position < LATEST or left <= 0 or ahead & claims or position < self._given_up.get(chain.start, 0):
                 continue
             known = self._speeds.get(chain.start)
             if known is None or self._is_old(known, position, mine):
@@ -74,7 +80,9 @@ class Takeovers:
                 known = self._speeds[chain.start] = _Speed(position, self._seconds(chain, position))
             theirs = known.seconds
             # The first frame here is slower, because nothing of it was computed in advance.
-            if theirs is not None and theirs >= SLOWER * mine and left * theirs > (left + 1) * mine + theirs:
+            if theirs is None or theirs < SLOWER * mine:
+                continue
+            if left * theirs - (left + 1) * mine - theirs > LEAST_GAIN_S:
                 late.append((left * theirs, stylize_task(chain, position + LEAD)))
         for _, task in sorted(late, key=lambda one: -one[0]):
             if not results.is_done(self.job, task):  # a later frame may be done if a damaged one is made again
@@ -83,15 +91,22 @@ class Takeovers:
     def wait_for(self, chain: FrameChain, position: int, report_progress: Callable[[], None]) -> None:
         """Wait until another node has published the frame before a position of a chain.
 
+        It does not wait long: the other node may be dead, and a node in the midst of a task recovers nothing.
+
         Raises:
-            ResultVanishedError: no node has claimed that frame, or one of those shortly before it.
+            ResultVanishedError: no node has claimed that frame, or one of those shortly before it, or it takes too long.
         """
         before, looks = stylize_task(chain, position - 1), 0
         names = {str(stylize_task(chain, one)) for one in range(max(position - 1 - LEAD, 0), position)}
+        known = self._speeds.get(chain.start)
+        expected_s = LEAD * (known.seconds or 0.0 if known else 0.0)
+        until = time.monotonic() + PATIENCE * expected_s + MARGIN_S
         while not results.is_done(self.job, before):
             looks = 0 if names & set(claimed(self.job)) else looks + 1
-            if looks > 1:  # one is not enough: it may have been published since
-                raise ResultVanishedError(f"{before}: no node stylizes it any more")
+            if looks > 1 or time.monotonic() > until:  # one look is not enough: it may have been published since
+                self._given_up[chain.start] = position
+                why = "no node stylizes it any more" if looks > 1 else "its node takes too long"
+                raise ResultVanishedError(f"{before}: {why}")
             report_progress()
             time.sleep(WAIT_S)
 

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from fav.pipeline import takeovers
 from fav.pipeline.task_names import frame_task
 from fav.util.images import png_text
 from shared import attempts, results
@@ -22,6 +23,7 @@ class Painter:
     def __init__(self, share, job, seconds: float | None):
         self.node, self.job = join(share), job
         self.plan, self.claims = LimitedPlan(job, self.node, 10**6), Claims(self.node, job)
+        next(self.plan.candidates(), None)  # it has read the index
         if seconds is not None:
             self.plan._takeovers.measured(seconds)
 
@@ -100,6 +102,22 @@ def test_taker_gives_up_when_no_node_is_at_the_frames_before(share, job, slow):
     fast.plan.invalidate_cache()
     fast.claims.abandon(frame_task(5))
     assert next(fast.plan.candidates()) == frame_task(3)
+
+
+def test_taker_does_not_wait_long_for_a_node_that_may_be_dead_and_leaves_the_chain_to_recovery(
+    share, job, slow, monkeypatch
+):
+    monkeypatch.setattr(takeovers, "MARGIN_S", 0.2)
+    monkeypatch.setattr(takeovers, "PATIENCE", 0)
+    fast = Painter(share, job, 1.0)
+    assert list(fast.plan.candidates()) == [frame_task(5)] and fast.claims.claim(frame_task(5)) is Outcome.WON
+    with pytest.raises(ResultVanishedError, match=r"frame\.0000004: its node takes too long"):
+        fast.plan.run(frame_task(5), lambda: None)
+    fast.plan.invalidate_cache()
+    fast.claims.abandon(frame_task(5))
+    assert list(fast.plan.candidates()) == []
+    slow.claims.abandon(frame_task(3))  # recovered
+    assert list(fast.plan.candidates()) == [frame_task(3)]
 
 
 def test_two_workers_share_a_chain_and_no_frame_counts_as_failed(share):
