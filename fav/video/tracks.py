@@ -185,9 +185,8 @@ class _CopyTrack(Generic[AnyStream]):
             return
         if self._stream.type == "subtitle" and packet.duration:
             pts = self._clip(packet, pts)
-        limits = self._limits_in(packet.time_base)
-        if self._in_range(pts, limits):
-            self._shift(packet, pts, limits)
+        if self._in_range(pts, self._limits_in(packet.time_base)):
+            self._shift(packet, pts)
             if packet.pts is None or packet.pts + (packet.duration or 1) > self._first:
                 yield packet
 
@@ -231,7 +230,8 @@ class _CopyTrack(Generic[AnyStream]):
             return first
         return pts
 
-    def _shift(self, packet: Packet, pts: int, limits: _Limits) -> None:
+    def _shift(self, packet: Packet, pts: int) -> None:
+        limits = self._limits or self._limits_in(packet.time_base)
         dts, pts = _dts(packet) - limits.shift, pts - limits.shift
         if self._last is not None and dts <= self._last:  # many files have such times, and muxers refuse them
             dts = self._last + 1
