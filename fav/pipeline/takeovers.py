@@ -30,10 +30,8 @@ LATEST = 2  # published frames whose shorter time counts: the first one of a pro
 RECENT = 16  # frames of a chain for which a time that was read counts
 MAX_READS = 20  # frames whose times are read at one look for tasks
 WAIT_S = 0.1  # between two looks for the frame before
-PATIENCE, MARGIN_S = (
-    3,
-    5.0,
-)  # how long it waits: so many times what the frames before should take, and some seconds more
+PATIENCE = 3  # times that the frames before should take: it waits no longer, and MARGIN_S more
+MARGIN_S = 5.0
 
 
 @dataclass
