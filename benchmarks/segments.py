@@ -96,7 +96,7 @@ def main(video: Path, frames: int | None, width: int | None, length: str, crf: i
             click.echo(f"encoding {'a whole' if not number else f'segments of {number} frames'} …", err=True)
             film = Path(place) / f"{number}.mp4"
             segments = segments_of(0, len(images), (), number) if number else [range(len(images))]
-            write_film(film, video, index, images, segments=segments, encoder=encoder_settings(crf))
+            write_film(film, video, index, images, segments=segments, encoder=encoder_settings(crf=crf))
             shown = frames_of(film)
             size, found = film.stat().st_size, exactness(shown, images)
             before = before or (size, found, shown)
