@@ -110,6 +110,7 @@ def _timed(
     width, height = size
     frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     prior, reliability = frame[::-1].astype(np.float32), np.ones((height, width), np.uint8)
+    click.echo(f"timing {len(candidates)} networks at {width}x{height}, {rounds} rounds …", err=True)
     runners = {
         word: StyleRunner(network_of(arch), backend=backend, precision=precision) for word, arch in candidates.items()
     }

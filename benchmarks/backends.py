@@ -26,7 +26,7 @@ from fav.flow.field import (
 from fav.model.architecture import DEFAULT_ARCH, HALF_WIDTH
 from fav.model.backends import BACKENDS, choose
 from fav.model.checkpoints import load_style
-from fav.model.devices import device_of
+from fav.model.devices import best_precision, device_of
 from fav.model.network import StyleNetwork
 from fav.model.preprocessing import network_input
 from fav.model.runner import StyleRunner
@@ -91,20 +91,25 @@ def print_speed(names: list[str], size: tuple[int, int], rounds: int, device: st
     frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     prior, reliability = frame[::-1].astype(np.float32), np.ones((height, width), np.uint8)
     here = device_of(device)
+    precisions = [one for one in PRECISIONS if one in ("float32", best_precision(here))]
+    if len(precisions) < len(PRECISIONS):
+        click.echo("bfloat16 is not timed: this device is not made for it, and takes minutes", err=True)
     ways: dict[str, Callable[[], object]] = {}
     starts: dict[str, float] = {}
     for word, arch in ("full", DEFAULT_ARCH), ("half", HALF_WIDTH):
         ways[f"{word}: {BASELINE}"] = published(network_of(arch), network_input(frame, prior, reliability), here)
         for name in names:
-            for precision in PRECISIONS:
+            for precision in precisions:
                 way = f"{word}: {name} {precision}"
+                click.echo(f"starting {way} …", err=True)
                 began = perf_counter()
                 runner = StyleRunner(network_of(arch), device=device, backend=name, precision=precision)
                 ways[way] = lambda runner=runner: runner.stylize(frame, prior, reliability)
                 ways[way]()
                 starts[way] = perf_counter() - began
+    click.echo(f"timing {len(ways)} ways, {rounds} rounds …", err=True)
     took = seconds(ways, rounds)
-    rates = {precision: product_rate(precision, here) for precision in PRECISIONS}
+    rates = {precision: product_rate(precision, here) for precision in precisions}
     work = flops(ways[f"full: {BASELINE}"])
     click.echo(
         f"a product of matrices: {', '.join(f'{rate / 1e9:.0f} GFLOP/s in {name}' for name, rate in rates.items())}; "
@@ -116,7 +121,7 @@ def print_speed(names: list[str], size: tuple[int, int], rounds: int, device: st
         f"full width by that of the product of matrices"
     )
     click.echo(f"{'':32}{'full':>8}{'':>8}{'half':>8}{'':>8}{'full/half':>11}{'start':>8}{'rate':>7}")
-    for way in [BASELINE, *(f"{name} {precision}" for name in names for precision in PRECISIONS)]:
+    for way in [BASELINE, *(f"{name} {precision}" for name in names for precision in precisions)]:
         full, half = took[f"full: {way}"], took[f"half: {way}"]
         gain = took[f"full: {BASELINE}"] / full, took[f"half: {BASELINE}"] / half
         start = f"{starts[f'full: {way}']:8.2f}" if f"full: {way}" in starts else " " * 8
@@ -161,6 +166,7 @@ def print_honesty(style: Path, names: list[str], videos: list[Path], width: int,
     click.echo(f"\n{style.name}, {width} pixels wide, {count} frames in a chain; PSNR in dB against torch float32")
     click.echo(f"{'':44}{'one step':>9}{'first 10':>9}{'last 10':>9}{'lowest':>9}")
     for video in videos:
+        click.echo(f"{video.name}: chains of {count} frames …", err=True)
         links = links_of(video, width, count)
         expected = list(Recurrence(StyleRunner(load())).film(links))
         runners = {"torch float32, one sample nudged": Nudged(load())}

@@ -303,6 +303,7 @@ def main(
         for scheme, make in schemes(lead).items():
             if not any(words in scheme for words in only.split("|")):
                 continue
+            click.echo(f"{name}, {scheme} …", err=True)
             film = make(take, size)
             seams = tell(f"{name}, {scheme}", film, course(take, film.pictures), plain, lead)
             if sheets:

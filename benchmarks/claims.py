@@ -259,6 +259,7 @@ def main(
                     ]
                     if len(same) > number:
                         continue
+                    click.echo(f"{name}: {size} tasks, {count} processes …", err=True)
                     room = Path(tempfile.mkdtemp(prefix="claims.", dir=place))
                     try:
                         cells.append(measure(name, room, size, count, limit_s))

@@ -50,6 +50,7 @@ class Entry:
 def measure(entries: dict[str, Entry], pairs: list[tuple[np.ndarray, np.ndarray, np.ndarray]], rounds: int) -> None:
     """Alternate between the methods, so that a busy moment of the machine hits all of them."""
     for number in range(rounds + 1):  # the first round warms up, and gives the errors
+        click.echo(f"round {number} of {rounds}: {len(entries)} methods, {len(pairs)} pairs …", err=True)
         for entry in entries.values():
             for frame_a, frame_b, truth in pairs:
                 began = perf_counter()
@@ -169,6 +170,7 @@ def print_scene(entries: dict[str, Entry], apart: int) -> None:
     }
     click.echo(f"{'motion':10}{'method':26}" + "".join(f"{head:>{width}}" for head, width in heads.items()))
     for motion in MOTIONS:
+        click.echo(f"{motion} …", err=True)
         scene = Scene(size.width, size.height, motion, frames=1)
         runs = [[view(scene, number) for number in range(first, first + apart + 1)] for first in (5, 40, 75)]
         known = [truth_of(run[-1], run[0]) for run in runs]

@@ -54,6 +54,7 @@ def main(shared: Path, job: str) -> None:
     facts = collect(found) if found else None
     if facts is None or facts.stitched is None:
         raise FavError(f"{job}: expected a finished job under {shared}, got {'an unfinished one' if facts else 'none'}")
+    click.echo("playing the job back …", err=True)
     looks = said(facts)
     click.echo(f"{'after':>12}{'left':>12}{'said':>12}{'said/left':>12}")
     for part in range(1, 10):

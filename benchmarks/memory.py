@@ -89,11 +89,13 @@ def main(video: Path, style: Path, sizes: tuple, frames: int, lengths: tuple[flo
     click.echo(f"{'film':26}{'worker, MB':>12}{'beside it':>12}{'took':>14}")
     with tempfile.TemporaryDirectory(prefix="memory-") as place:
         for size in sizes or SIZES:
+            click.echo(f"{size[0]}x{size[1]} …", err=True)
             show(
                 f"{size[0]}x{size[1]}, {frames} frames",
                 *measure(clip_of(video, Path(place), size, frames), style, *cores),
             )
         for length in lengths:
+            click.echo(f"a film of {length:g} s …", err=True)
             clip = Path(place, f"{length:g}.mp4")
             ffmpeg(
                 "-f",

@@ -139,8 +139,9 @@ def main(rounds: int, share: Path | None) -> None:
         del limits["machine killed"]
         click.echo("machine killed: left out, since unshare may not make another machine here (root may)")
     seconds: dict[str, list[float]] = {how: [] for how in limits}
-    for _ in range(rounds):
+    for number in range(rounds):
         for how in limits:
+            click.echo(f"round {number + 1} of {rounds}: {how} …", err=True)
             with tempfile.TemporaryDirectory(dir=share) as directory:
                 seconds[how].append(taken_over(how, Path(directory)))
     click.echo(

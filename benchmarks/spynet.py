@@ -51,8 +51,9 @@ def main(first: Path, second: Path, spynet: Path, size: tuple[int, int], threads
     wall: dict[str, list[float]] = {name: [] for name in forms}
     cores: dict[str, list[float]] = {name: [] for name in forms}
     flows: dict[str, np.ndarray] = {}
-    for _ in range(rounds):
+    for number in range(rounds):
         for name, flow in forms.items():
+            click.echo(f"round {number + 1} of {rounds}: {name} …", err=True)
             began = perf_counter(), process_time()
             flows[name] = both_ways(flow, frames)
             wall[name].append(perf_counter() - began[0])

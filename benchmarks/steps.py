@@ -211,6 +211,7 @@ def main(video: Path, style: Path, sizes: tuple, frames: int, threads: int | Non
             runs = {series: [] for series in (True, False)}
             for _ in range(rounds):
                 for series in runs:
+                    click.echo(f"{size[0]}x{size[1]}: a film of {frames} frames …", err=True)
                     runs[series].append(measure_node(clip, style, frames, threads, series))
             show(size, threads, *(sorted(kind, key=lambda run: run.painting[0])[rounds // 2] for kind in runs.values()))
 

@@ -82,7 +82,9 @@ def main(video: Path, style: Path, spynet: Path, size: tuple[int, int], frames: 
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory(prefix="storage-") as place:
         clip = clip_of(video, Path(place), size, frames)
+        click.echo(f"{frames} frames by the procedure of 2020 …", err=True)
         before = bytes_of_2020(clip, style, spynet, threads)
+        click.echo(f"{frames} frames by a node …", err=True)
         after = bytes_of_ours(
             clip, StyleSettings(style, size, "spynet", spynet, precision="float32", **DEFAULTS), threads
         )

@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--nodes", type=int, default=100)
     given = parser.parse_args()
+    print(f"making {given.jobs} jobs and {given.nodes} nodes …", file=sys.stderr)
     root = Path(tempfile.mkdtemp())
     try:
         share = open_share(root)

@@ -8,7 +8,7 @@ from click.core import ParameterSource
 from rich.progress import Progress
 
 from fav.cli.common import one_line_errors
-from fav.cli.options import FILE, FLOW, FPS, RANGE, SOURCE, WholeType, job_option, limits, options
+from fav.cli.options import FILE, FLOW, FPS, RANGE, SOURCE, job_option, limits, options
 from fav.cli.outputs import check_place
 from fav.errors import FavError
 from fav.flow import METHODS, Flow

@@ -5,7 +5,8 @@ import filecmp
 import logging
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from shared.filesystem import NO_LINKS, TRANSIENT_ERRNOS
 from shared.jobs import Job
 from shared.membership import Node
 from shared.ownership import INPUT_LIST_HEADER, record_inputs, remove_results
-from shared.paths import JobPaths, Task
+from shared.paths import JobPaths, Task, is_incarnation
 
 logger = logging.getLogger(__name__)
+
+DRAFT = ".draft"  # ends the name of a hidden directory, which begins with the incarnation that writes it
 
 
 def deliver(node: Node, job: Job, spec: JobSpec) -> str:
@@ -201,7 +204,9 @@ def unpack_images(node: Node, result: Path, directory: Path) -> bool:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-        beside = private_name(directory)  # the directory lies on another file system
+        # The directory lies on another file system.
+        beside = directory.with_name(f".{node.identity.incarnation}{DRAFT}")
+        _sweep_beside(node, directory.parent, [image.name for image in images])
         try:
             system.make_dirs(beside)
             _unpack(node, result, beside)
@@ -210,6 +215,20 @@ def unpack_images(node: Node, result: Path, directory: Path) -> bool:
             shutil.rmtree(beside, ignore_errors=True)
     finally:
         shutil.rmtree(draft.root, ignore_errors=True)
+
+
+def _sweep_beside(node: Node, place: Path, names: Sequence[str]) -> None:
+    """Remove drafts that nodes left in a directory when they died: the images in them, and no other file."""
+    system = node.share.system
+    for draft in [place / name for name in system.list(place) if name.startswith(".") and name.endswith(DRAFT)]:
+        incarnation = draft.name[1 : -len(DRAFT)]
+        if not is_incarnation(incarnation) or draft.is_symlink() or not draft.is_dir():
+            continue
+        if incarnation == node.identity.incarnation or not system.exists(node.share.layout.heartbeat(incarnation)):
+            with suppress(OSError):  # somebody put something else there: it stays
+                for name in names:
+                    system.unlink(draft / name)
+                draft.rmdir()
 
 
 def _unpack(node: Node, result: Path, directory: Path) -> None:

@@ -29,6 +29,7 @@ from fav.pipeline.face_tasks import FaceTasks
 from fav.pipeline.index_tasks import IndexTasks
 from fav.pipeline.inputs import NEEDED, changed_inputs
 from fav.pipeline.repair import missing
+from fav.pipeline.takeovers import Takeovers
 from fav.pipeline.task_names import (
     EVALUATION_KINDS,
     FLOW_AHEAD,
@@ -50,7 +51,7 @@ from fav.util.safe_path import resolve_input
 from shared import results
 from shared.attempts import failed
 from shared.claims import claimed
-from shared.errors import InputChangedError, JobQueueError
+from shared.errors import InputChangedError, JobQueueError, ResultVanishedError
 from shared.filesystem import TRANSIENT_ERRNOS
 from shared.jobs import Job
 from shared.membership import Node
@@ -132,6 +133,7 @@ class VideoPlan:
         self._indexing = IndexTasks(self.artifacts, self.video, self._check_inputs)
         # With chunks, there is work for many nodes anyway; and a frame of a warmup is not the film's.
         self._faces = FaceTasks(self.artifacts, self.stylizer) if self.stylizer.cube and not self.spec.chunk else None
+        self._takeovers = Takeovers(job)
         self._last_frame: CachedFrame | None = None  # the last stylized frame, as published
         self._publishing: CachedFrame | None = None  # the frame that is being published
         self._consumed_flow: int | None = None  # the frame whose published flow was used
@@ -185,6 +187,12 @@ class VideoPlan:
         for task in self._open_tasks():
             found = True
             yield task
+        if not found:
+            claims = set(claimed(self.job))
+            active = self._active_chains(self._claimed_positions(claims), claims)
+            for task in self._takeovers.candidates(active, claims):
+                found = True
+                yield task
         if not found:
             malloc_trim()  # this node will wait
 
@@ -417,6 +425,8 @@ class VideoPlan:
     def _frame(self, task: Task, report_progress: Callable[[], None]) -> bytes:
         chain = self._chain_of(task)
         position = chain.index_of(task.number)
+        if position > chain.done:
+            self._take_over(chain, position, report_progress)
         # The next frame is started in advance only after this process has published a frame, so that a crash is
         # attributed to the right task. With published flow, it would not be faster: flow takes long on the same cores.
         ahead = self._last_frame is not None and not self._publishes_flow
@@ -436,7 +446,17 @@ class VideoPlan:
             position + chain.remaining if ahead else 0,
         )
         self._publishing = CachedFrame(task, stylized)
-        return encode_png(stylized.image, self._metadata(stylized.seconds))
+        metadata = self._metadata(stylized.seconds)
+        self._takeovers.measured(float(metadata["seconds"]))
+        return encode_png(stylized.image, metadata)
+
+    def _take_over(self, chain: FrameChain, position: int, report_progress: Callable[[], None]) -> None:
+        """Wait until the chain has reached a position that this node has claimed in advance."""
+        self._takeovers.wait_for(chain, position, report_progress)
+        self.artifacts.count_from(chain)
+        if chain.done < position:
+            raise ResultVanishedError(f"{stylize_task(chain, position)}: a frame before it is missing")
+        self._began = time.monotonic()  # the wait does not count as its time
 
     def _run_face(self, task: Task) -> bytes:
         if self._faces is None:

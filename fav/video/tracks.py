@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
@@ -81,14 +81,27 @@ class Tracks:
         timed = timed_streams(source, video) if self._clock.can_jump and streams else []
         self._timed = {stream.index for stream in timed}
         self._packets = self._read(source, [*streams, *(stream for stream in timed if stream not in streams)])
-        self._next = next(self._packets, None)
+        self._advance()
 
-    def packets_until(self, seconds: Fraction | None) -> Iterator[Packet]:
-        """Yield the next packets before a time of the source, ready to be muxed. None yields all remaining packets."""
-        while self._next and (seconds is None or _dts(self._next) * self._next.time_base < seconds):
+    def _advance(self) -> None:
+        """Read the next packet, and keep its time: PyAV makes a new Fraction for each look at a time base."""
+        self._next = next(self._packets, None)
+        if self._next is not None:
+            base = self._next.time_base
+            self._ticks, self._units = _dts(self._next) * base.numerator, base.denominator
+
+    def packets_until(self, ticks: int | None, time_base: Fraction = Fraction(1)) -> Iterator[Packet]:
+        """Yield the next packets before a time of the source, ready to be muxed.
+
+        Args:
+            ticks: the time, in units of `time_base`; None: yield all remaining packets.
+            time_base: in seconds.
+        """
+        limit, units = (ticks or 0) * time_base.numerator, time_base.denominator
+        while self._next and (ticks is None or self._ticks * units < limit * self._units):
             yield from self._tracks[self._next.stream_index].convert(self._next)
-            self._next = next(self._packets, None)
-        if seconds is None:
+            self._advance()
+        if ticks is None:
             for track in self._tracks.values():
                 yield from track.flush()
                 if track.left_out:
@@ -102,7 +115,7 @@ class Tracks:
             for packet in source.demux(streams) if streams else ():
                 if packet.size and packet.dts is not None:
                     self._clock.correct(packet, packet.stream_index in self._timed)
-                    if self._trial_end is not None and packet.dts * packet.time_base > self._trial_end:
+                    if self._trial_end is not None and _is_after(packet.dts, packet.time_base, self._trial_end):
                         return
                     if packet.stream_index in self._tracks:
                         _drop_absurd_duration(packet)
@@ -137,6 +150,15 @@ class Tracks:
         return track
 
 
+class _Limits(NamedTuple):
+    """`begin`, `end` and `shift` of `Tracks` in units of a time base: `begin <= time < end`; None: no limit."""
+
+    time_base: Fraction
+    begin: int | None
+    end: int | None
+    shift: int
+
+
 class _CopyTrack(Generic[AnyStream]):
     """A stream whose packets are copied into the film. `begin`, `end` and `shift` are those of `Tracks`."""
 
@@ -153,6 +175,8 @@ class _CopyTrack(Generic[AnyStream]):
         self.left_out = Fraction(0)  # seconds of sound that overlap the sound before
         self._newest, self._duration, self._trimming = None, 0, False
         self._written: int | None = None  # the last time in the film's time base, if `_strict`
+        self._limits: _Limits | None = None
+        self._rate: tuple[int, int] | None = None  # units of the film's time base in one of the source's
         # Matroska has no times before 0. A packet before 0 (an encoder's delay) would move all others.
         self._first = -(2**62) if out.container.format.name not in ("matroska", "webm") else 0
 
@@ -163,7 +187,7 @@ class _CopyTrack(Generic[AnyStream]):
             return
         if self._stream.type == "subtitle" and packet.duration:
             pts = self._clip(packet, pts)
-        if self._in_range(pts, packet.time_base):
+        if self._in_range(pts, self._limits_in(packet.time_base)):
             self._shift(packet, pts)
             if packet.pts is None or packet.pts + (packet.duration or 1) > self._first:
                 yield packet
@@ -185,9 +209,16 @@ class _CopyTrack(Generic[AnyStream]):
         self._newest, self._duration = packet.dts, packet.duration or 0
         return False
 
-    def _in_range(self, pts: int, time_base: Fraction) -> bool:
-        time = pts * time_base
-        return (self.begin is None or self.begin <= time) and (self.end is None or time < self.end)
+    def _limits_in(self, time_base: Fraction) -> _Limits:
+        """The limits in units of a time base. All packets of a stream have one: it is computed once."""
+        if self._limits is None or self._limits.time_base != time_base:
+            begin = None if self.begin is None else math.ceil(self.begin / time_base)
+            end = None if self.end is None else math.ceil(self.end / time_base)
+            self._limits, self._rate = _Limits(time_base, begin, end, round(self.shift / time_base)), None
+        return self._limits
+
+    def _in_range(self, pts: int, limits: _Limits) -> bool:
+        return (limits.begin is None or limits.begin <= pts) and (limits.end is None or pts < limits.end)
 
     def _clip(self, packet: Packet, pts: int) -> int:
         """Limit a subtitle's duration to the part from `begin` to `end`; return its new time."""
@@ -202,22 +233,24 @@ class _CopyTrack(Generic[AnyStream]):
         return pts
 
     def _shift(self, packet: Packet, pts: int) -> None:
-        shift = round(self.shift / packet.time_base)
-        dts, pts = _dts(packet) - shift, pts - shift
+        limits = self._limits or self._limits_in(packet.time_base)
+        dts, pts = _dts(packet) - limits.shift, pts - limits.shift
         if self._last is not None and dts <= self._last:  # many files have such times, and muxers refuse them
             dts = self._last + 1
-        while self._written is not None and self._film_time(dts, packet.time_base) <= self._written:
+        while self._written is not None and self._film_time(dts, limits.time_base) <= self._written:
             dts += 1
         pts = max(pts, dts)
         packet.dts, packet.pts, self._last = dts, pts, dts
         if self._strict:
-            self._written = self._film_time(dts, packet.time_base)
+            self._written = self._film_time(dts, limits.time_base)
         packet.stream = self.out
 
     def _film_time(self, dts: int, time_base: Fraction) -> int:
         """Convert a time to the film's time base. As in FFmpeg, halves are rounded away from 0."""
-        film = self.out.time_base or time_base
-        number, units = 2 * dts * time_base.numerator * film.denominator, 2 * time_base.denominator * film.numerator
+        if self._rate is None:  # the film's header is written, so its time base does not change
+            film = self.out.time_base or time_base
+            self._rate = time_base.numerator * film.denominator, time_base.denominator * film.numerator
+        number, units = 2 * dts * self._rate[0], 2 * self._rate[1]
         return (abs(number) + units // 2) // units * (1 if number >= 0 else -1)
 
 
@@ -245,9 +278,10 @@ class _AudioTrack(_CopyTrack[AudioStream]):
                 return
             self._encoded += frame.samples / frame.sample_rate
             if frame.pts is not None and frame.time_base is not None:
-                if not self._in_range(frame.pts, frame.time_base):
+                limits = self._limits_in(frame.time_base)
+                if not self._in_range(frame.pts, limits):
                     continue
-                frame.pts -= round(self.shift / frame.time_base)
+                frame.pts -= limits.shift
             yield from self.out.encode(frame)
 
     def flush(self) -> Iterator[Packet]:
@@ -292,3 +326,8 @@ def _dts(packet: Packet) -> int:
     if packet.dts is None:
         raise ValueError(f"stream {packet.stream_index}: expected a packet with a decoding time, got one without")
     return packet.dts
+
+
+def _is_after(ticks: int, time_base: Fraction, seconds: Fraction) -> bool:
+    """Whether a time is after another one, without a common denominator."""
+    return ticks * time_base.numerator * seconds.denominator > seconds.numerator * time_base.denominator

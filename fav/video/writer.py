@@ -415,7 +415,7 @@ def mux_film(
         timing = _PacketTimes(index, range(start, stop), round(shift / index.time_base), delay)
         for segment in segments:
             for packet in timing.packets(encoded(segment, encoder_stream.extradata)):
-                for other in tracks.packets_until(timing.position):
+                for other in tracks.packets_until(timing.position, index.time_base):
                     film.mux_one(other)
                 packet.stream = encoder_stream.stream
                 film.mux_one(packet)
@@ -457,7 +457,7 @@ class _PacketTimes:
 
     def __init__(self, index: FrameIndex, frames: range, shift: int, delay: int | None):
         self._index, self._frames, self._shift, self._delay = index, frames, shift, delay
-        self.position = Fraction(0)  # of the last packet in the source, in seconds
+        self.position = 0  # of the last packet in the source, in units of the index's time base
 
     def packets(self, segment: EncodedSegment) -> Iterator[Packet]:
         """Yield the packets of the next segment, ready to be muxed."""
@@ -475,7 +475,7 @@ class _PacketTimes:
                 raise ValueError(f"film: expected frame {frame} to be decoded before it is shown, got a later time")
             packet.pts, packet.dts = encoded.pts - self._shift, dts - self._shift
             packet.duration = index.end(frame + 1) - encoded.pts
-            self.position = int(index.pts[number]) * index.time_base
+            self.position = int(index.pts[number])
             yield packet
 
     def _decoding_time(self, position: int) -> int:

@@ -165,8 +165,9 @@ def test_drafts_that_were_swept_meanwhile_are_made_again(job, monkeypatch):
     shutil.rmtree(wanted)
 
 
-def test_images_on_another_file_system_are_delivered(job, monkeypatch):
-    task, wanted = stitch_task(JobArtifacts(job).spec), job.share.layout.root / "elsewhere"
+@pytest.fixture
+def elsewhere(job, monkeypatch) -> Path:
+    """A name for images on another file system than the nodes' temporary files."""
     rename = FileSystem.rename
 
     def refused(system, old, new):
@@ -175,6 +176,38 @@ def test_images_on_another_file_system_are_delivered(job, monkeypatch):
         rename(system, old, new)
 
     monkeypatch.setattr(FileSystem, "rename", refused)
+    return job.share.layout.root / "elsewhere"
+
+
+def test_a_draft_on_another_file_system_is_removed_after_its_node_has_died(job, elsewhere, monkeypatch):
+    root, task = job.share.layout.root, stitch_task(JobArtifacts(job).spec)
+    take = delivery._take_directory
+
+    def dies(node, result, draft, directory):
+        if draft.parent == directory.parent:
+            raise KeyboardInterrupt
+        return take(node, result, draft, directory)
+
+    with temporary_member(job.share) as other, monkeypatch.context() as patch:
+        patch.setattr(delivery, "_take_directory", dies)
+        patch.setattr(delivery.shutil, "rmtree", lambda *words, **options: None)
+        with pytest.raises(KeyboardInterrupt):
+            publish_images(other, job, task, elsewhere, "film")
+        (draft,) = root.glob(".*.draft")
+        patch.setattr(delivery, "_take_directory", take)
+        with temporary_member(job.share) as node:
+            delivery._sweep_beside(node, root, [path.name for path in draft.iterdir()])
+        assert len(list(draft.iterdir())) == COUNT  # its node lives
+    (draft / "mine.txt").write_text("mine")
+    with temporary_member(job.share) as node:
+        assert publish_images(node, job, task, elsewhere, "film") == elsewhere
+    assert len(list(elsewhere.iterdir())) == COUNT and [path.name for path in draft.iterdir()] == ["mine.txt"]
+    shutil.rmtree(draft)
+    shutil.rmtree(elsewhere)
+
+
+def test_images_on_another_file_system_are_delivered(job, elsewhere):
+    task, wanted = stitch_task(JobArtifacts(job).spec), elsewhere
     with temporary_member(job.share) as node:
         assert publish_images(node, job, task, wanted, "film") == wanted
     assert len(list(wanted.iterdir())) == COUNT and not list(wanted.parent.glob(".*"))

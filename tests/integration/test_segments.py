@@ -2,6 +2,7 @@
 
 import json
 import signal
+import threading
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 import coordinator
 from fav.pipeline import stitching
 from fav.pipeline.artifacts import JobArtifacts
+from fav.pipeline.encode_tasks import EncodeTasks
 from fav.pipeline.plan import VideoPlan, make_plan
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import FRAME_KINDS, encode_task, frame_task, index_task, stitch_task
@@ -24,7 +26,9 @@ from shared.jobs import Job
 from shared.shared_dir import SharedDir, open_share
 from tests.helpers.clips import comment_of
 from tests.helpers.commands import call
+from tests.helpers.full_disk import Disk
 from tests.helpers.video_jobs import CUT, FRAMES, create, film_of, frames_of, index_of, short_segments, start_node, work
+from tests.helpers.waiting import wait_for
 
 LENGTH = 6
 SEGMENTS = segments_of(0, FRAMES, (CUT,), LENGTH)
@@ -198,3 +202,38 @@ def test_preview_that_run_makes_publishes_whole_segments_and_encodes_none_twice(
     assert len(segment.packets) == LENGTH
     assert work(job) and len(encoded) == 5 + 2 + 2
     assert results.is_done(job, stitch_task(JobArtifacts(job).spec)) and results.is_done(job, index_task(0))
+
+
+# ---- a full disk
+@pytest.fixture
+def disk(tmp_path):
+    disk = Disk("tmpfs", tmp_path / "disk")
+    yield disk
+    disk.end()
+
+
+@pytest.mark.slow
+def test_disk_that_is_full_between_two_segments_leaves_whole_ones_and_the_film_is_the_same(
+    whole, clip, style, disk, monkeypatch, caplog
+):
+    share = open_share(disk.seen / "share")
+    job, run, filled = segmented(share, clip, style), EncodeTasks.run, []
+
+    def fills(tasks, task, *words):
+        data = run(tasks, task, *words)
+        if task.number == 2 and not filled:
+            filled.append(disk.leave_blocks(0))
+        return data
+
+    monkeypatch.setattr(EncodeTasks, "run", fills)
+    caplog.set_level("INFO")
+    worker = threading.Thread(target=work, args=(job,), daemon=True)
+    worker.start()
+    wait_for(lambda: "waiting for free space" in caplog.text, 60)
+    assert published(job) == [0, 1] and list(claimed(job)) == ["encode.0000002"]
+    assert all(path.stat().st_size == 0 for path in share.layout.tmp.rglob("*") if path.is_file())
+    assert not film_of(job).exists()
+    disk.make_room()
+    worker.join(60)
+    assert not worker.is_alive() and film_of(job).read_bytes() == film_of(whole).read_bytes()
+    assert claimed(job) == {} and not list(job.layout.attempts.rglob("*.*"))

@@ -90,3 +90,11 @@ def test_index_takes_many_nodes_less_time(monkeypatch):
     costs = Costs(paint=0.0, index=0.05, demux=0.0, encode=0.0, mux=0.0, frame_bytes=0.0, film_bytes=0.0)
     alone, shared = (makespan(480, [], None, 8, costs, FileServer(), in_ranges)[0] for in_ranges in (False, True))
     assert np.isclose(alone, 25, atol=0.5) and shared < 10  # the last piece counts as a whole one
+
+
+def test_slow_node_does_not_keep_the_others_waiting():
+    costs = Costs(paint=0.4, index=0.0, demux=0.0, encode=0.0, mux=0.0, frame_bytes=0.0, film_bytes=0.0)
+    span, _, painted = makespan(
+        190, [100], None, [4.0, 1.0], costs, FileServer()
+    )  # alone, it needs 144 s for the 90 frames
+    assert painted == 190 and 190 * 0.4 / 1.25 <= span < 70
