@@ -10,6 +10,7 @@ from PIL import Image
 
 from fav.pipeline.artifacts import JobArtifacts, OmittedResults
 from fav.pipeline.delivery import check_begun
+from fav.stylize.outside import stack
 from fav.stylize.postprocess import postprocess
 from fav.video import FrameIndex, FrameReader
 from shared.errors import ResultVanishedError
@@ -53,7 +54,8 @@ def animate(artifacts: JobArtifacts, video: Path, file: Path, name: Path) -> Omi
                     yield artifacts.frame(number)
                 except ResultVanishedError as error:
                     left_out.add(number, error)
-                    yield reader.read(number, timeline.index) // 2
+                    dark = reader.read(number, timeline.index) // 2
+                    yield stack(dark, dark) if spec.outside else dark
 
     def encoded_images() -> Iterator[Image.Image]:
         film_frames = postprocess(frames(), postprocessing, video, timeline.index, spec.start, spec.source)

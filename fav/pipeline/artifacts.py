@@ -266,7 +266,7 @@ class JobArtifacts:
             sixteen_bit: return uint16 within a crossfade.
 
         Returns:
-            (H, W, 3) uint8 or uint16, BGR, before postprocessing.
+            (H, W, 3) uint8 or uint16, BGR, before postprocessing. With --outside, see `fav.stylize.outside`.
 
         Raises:
             ResultVanishedError: the frame is missing, or cannot be read.
@@ -279,11 +279,11 @@ class JobArtifacts:
         return blend(to_uint16(frame), to_uint16(other), weight) if sixteen_bit else blend(frame, other, weight)
 
     def stylized_frame(self, task: Task) -> np.ndarray:
-        """Read the result of a task of FRAME_KINDS, (H, W, 3) uint8 BGR."""
-        return self._decoded(task, self._decode_frame, png_limit(self._size, 1))
+        """Read the result of a task of FRAME_KINDS, (H, W, 3) uint8 BGR of `spec.frame_size`."""
+        return self._decoded(task, self._decode_frame, png_limit(self.spec.frame_size, 1))
 
     def _decode_frame(self, data: bytes) -> np.ndarray:
-        frame = decode_png(data, self._size)
+        frame = decode_png(data, self.spec.frame_size)
         if frame.dtype != np.uint8:
             raise FavError(f"frame: expected 8 bits per sample, got {frame.dtype}")
         return frame
@@ -356,7 +356,8 @@ class JobArtifacts:
                 encoded.check_ends(*results.ends(self.job, task, encoded.HEAD_END, len(encoded.TAIL)))
                 return
             head, tail = results.ends(self.job, task, HEAD_END, len(PNG_END))
-            check_png_ends(head, tail, self._size, 2 if task.kind == "flow" else 1)
+            size, planes = (self._size, 2) if task.kind == "flow" else (self.spec.frame_size, 1)
+            check_png_ends(head, tail, size, planes)
         except ResultVanishedError:
             raise
         except (UserError, ValueError) as error:

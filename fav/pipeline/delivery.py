@@ -19,6 +19,7 @@ from fav.errors import FavError
 from fav.pipeline.artifacts import JobArtifacts, OmittedResults
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import stitch_task
+from fav.stylize.outside import stack
 from fav.stylize.postprocess import mask_frames, postprocess
 from fav.stylize.settings import PostprocessSettings
 from fav.util.atomic import exclusive, private_name, take_name
@@ -156,7 +157,8 @@ def preview(
         except ResultVanishedError as error:
             with reading:
                 left_out.add(number, error)
-                return reader.read(number, timeline.index) // 2
+                dark = reader.read(number, timeline.index) // 2
+                return stack(dark, dark) if spec.outside else dark
 
     def made(number: int, segment: EncodedSegment) -> None:
         with reading:

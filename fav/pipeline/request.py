@@ -73,6 +73,8 @@ class Request(TypedOptions, frozen=True):
             raise FavError("--invert-reliability: expected with --reliability-from")
         if self.reliability_from and self.reverse:
             raise FavError("--reliability-from: expected without --reverse; it describes flow to the frame before")
+        if self.outside and not self.mask:
+            raise FavError("--outside: expected with --mask, outside of which the second style is seen")
         if not (self.mask or self.mask_strength == 1):
             raise FavError("--mask-strength: expected with --mask, which it weakens")
         if self.flow_y_up and not (self.flow_from or self.flow_forward_from):

@@ -206,6 +206,8 @@ def check(request: Request, out: Path | None = None) -> VideoInfo:
             check_same_format(images)
     load_mixture(request.style, mix_at_start(request.mix), temporal=not request.no_temporal)
     check_times(request, source)
+    if request.outside:
+        load_mixture(request.outside, temporal=not request.no_temporal)
     if request.first_frame_style:
         load_image_model(request.first_frame_style)
     if request.init_frame:
@@ -577,6 +579,7 @@ def settings_from_request(
         request.mask,
         sixteen_bit,
         Curve.of(request.mask_strength),
+        request.outside is not None,
     )
     record = JobSpec(video="", style="", origin=origin_of(request), **{**options, "threads": threads, "out": str(out)})
     return settings, postprocessing, options["start"], options["stop"], options["cuts"], film_comment(record)
@@ -634,7 +637,7 @@ def film_space(share: SharedDir, request: Request, source: VideoInfo, options: d
     warmups = CROSSFADE * (frames // request.chunk) if request.chunk else 0
     encoder = film_encoder(request)
     need = required_space(
-        frames + warmups,
+        (frames + warmups) * (2 if request.outside else 1),
         network_size(size, request.style_scale),
         published_flows,
         inputs=_inputs(share, request),

@@ -25,6 +25,7 @@ from fav.model.onnx_style import load_image_model
 from fav.model.runner import StyleRunner
 from fav.stylize.blend import blend
 from fav.stylize.chain import FrameChain
+from fav.stylize.outside import split, stack
 from fav.stylize.recurrence import Recurrence
 from fav.stylize.settings import StyleSettings
 from fav.stylize.timeline import Timeline
@@ -88,6 +89,10 @@ class FrameStylizer:
         self._flow = flows.make(
             settings.flow, settings.flow_weights, device, self.runner.precision, threads, settings.flow_downscale
         )
+        self._outside = None
+        if settings.outside:
+            outside_runner = runner(load_mixture(settings.outside, temporal=False))
+            self._outside = Recurrence(outside_runner, fill=settings.occlusion_fill, key=settings.key)
         self._files = FlowFiles.of(settings)
         self._decode_lock = Lock()  # the reader and the flow method are used by one thread at a time
         self._frames, self._flows = ThreadPoolExecutor(1, "stylize"), ThreadPoolExecutor(1, "prefetch flow")
@@ -203,12 +208,19 @@ class FrameStylizer:
     def first(self, frame: int, index: FrameIndex, first_of_film: bool) -> np.ndarray:
         """Stylize the first frame of a shot. `first_of_film`: of the film's first frame, `init_frame` is the result."""
         self._mix_for(frame, index)
-        return self.recurrence.first(self.source(frame, index), frame, first_of_film)
+        source = self.source(frame, index)
+        image = self.recurrence.first(source, frame, first_of_film)
+        return image if self._outside is None else stack(image, self._outside.first(source, frame))
 
     def next(self, frame: int, index: FrameIndex, prior: np.ndarray, flow_field: FlowField) -> np.ndarray:
         """Stylize a frame, given the stylized frame `prior` before it."""
         self._mix_for(frame, index)
-        return self.recurrence.next(self.source(frame, index), prior, flow_field, frame)
+        source = self.source(frame, index)
+        if self._outside is None:
+            return self.recurrence.next(source, prior, flow_field, frame)
+        inside, outside = split(prior)
+        image = self.recurrence.next(source, inside, flow_field, frame)
+        return stack(image, self._outside.next(source, outside, flow_field, frame))
 
     def _mix_for(self, frame: int, index: FrameIndex) -> None:
         """Let the runner have the network of this frame, where it changes over time."""

@@ -99,7 +99,8 @@ def _value(root: Path, option: Option, value: object) -> Any:
         raise refusal
     value = value.strip()
     if option.kind == FILE:
-        return places.style_of(root, value) if option.name == "first_frame_style" else places.file_of(root, value)
+        of_style = option.name in ("first_frame_style", "outside")
+        return places.style_of(root, value) if of_style else places.file_of(root, value)
     try:
         if option.name == "chunk" and value == "auto":
             return AUTO_CHUNK

@@ -208,7 +208,7 @@ class _Known:
         spec = self.artifacts.spec
         painted, size = self.artifacts.frame(number), self._size(width)
         finish = replace(spec.postprocess_settings(self.root), size=size)
-        if not finish.needs_source:
+        if not (finish.needs_source or finish.outside):
             return resize(painted, size)
         video = resolve_input(self.root, spec.video)
         return next(postprocess([painted], finish, video, self.artifacts.timeline.index, number, spec.source))
