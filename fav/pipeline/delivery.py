@@ -17,6 +17,7 @@ import numpy as np
 
 from fav.errors import FavError
 from fav.pipeline.artifacts import JobArtifacts, OmittedResults
+from fav.pipeline.film_comment import film_comment
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import stitch_task
 from fav.stylize.outside import stack
@@ -142,7 +143,7 @@ def preview(
 ) -> OmittedResults:
     """Write the film as far as its index goes, with darkened frames of the source for stylized ones that are left out.
 
-    Into `file`, as a film of this name with this mark as its comment. Segments that are published are taken; `keep` is given the
+    Into `file`, as a film of this name whose comment has this mark and how the film is made. Segments that are published are taken; `keep` is given the
     number and the content of each other one that is as nodes would publish it. FavError where nothing is indexed yet.
     """
     spec, timeline, left_out = artifacts.spec, artifacts.timeline, OmittedResults()
@@ -170,8 +171,14 @@ def preview(
         FrameReader(video, size=spec.network_size, settings=spec.source) as reader,
         FilmSegments(artifacts, video, encoder, finish, shown, made, name) as segments,
     ):
-        stitch(artifacts, video, file, encoder, segments.get, segments.again, name, mark)
+        stitch(artifacts, video, file, encoder, segments.get, segments.again, name, preview_comment(mark, spec))
     return left_out
+
+
+def preview_comment(mark: str, spec: JobSpec) -> str:
+    """The comment of a preview: its mark, and how the film is made, so that a preview can be made again, too."""
+    made_by = film_comment(spec)
+    return mark if made_by is None else f"{mark}, {made_by}"
 
 
 class FilmSegments:
