@@ -161,6 +161,8 @@ def filled_from(job: Job) -> dict[str, Any]:
     options["width"] = spec.width
     if spec.mask and places.is_input(root, spec.mask):
         options["mask"] = spec.mask
+    if spec.outside and places.is_input(root, spec.outside):
+        options["outside"] = spec.outside
     if spec.mix:
         options["mix"] = [list(pair) for pair in zip(spec.mix, spec.mix_weights)]
     origin = Path((spec.provenance or {}).get("style", ""))
