@@ -193,7 +193,8 @@ def check(request: Request, out: Path | None = None) -> VideoInfo:
     Raises:
         FavError: an input is missing, damaged, or does not fit the options.
     """
-    check_arguments(request.video, request.style)
+    for style in (request.style, *(style for style, _ in request.mix), *([request.outside] if request.outside else [])):
+        check_arguments(request.video, style)
     film_encoder(request, out)
     files = request.flow_files
     for images, stop in ((request.video, request.last), (str(request.mask or ""), None)):
