@@ -107,8 +107,8 @@ def mask(
     poor = [number for number, sure in sorted(found.sure.items()) if sure < POOR]
     if poor:
         click.echo(
-            f"in {len(poor)} frames ({poor[0]} to {poor[-1]}) less than half of the picture can be followed to frame {frame}; "
-            f"see {out / SHEET}"
+            f"in {len(poor)} frames ({poor[0]} to {poor[-1]}) less than half of the picture can be followed to frame "
+            f"{frame}; see {out / SHEET}"
         )
     click.echo(f"done: {out}, {found.frames} masks; --mask '{out / PATTERN}' takes them")
 

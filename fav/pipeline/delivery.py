@@ -143,8 +143,9 @@ def preview(
 ) -> OmittedResults:
     """Write the film as far as its index goes, with darkened frames of the source for stylized ones that are left out.
 
-    Into `file`, as a film of this name whose comment has this mark and how the film is made. Segments that are published are taken; `keep` is given the
-    number and the content of each other one that is as nodes would publish it. FavError where nothing is indexed yet.
+    It is written into `file`, as a film of this name. Its comment has this mark, and how the film is made. Published segments
+    are taken; `keep` is given the number and the content of each other one that is as nodes would publish it. FavError where
+    nothing is indexed yet.
     """
     spec, timeline, left_out = artifacts.spec, artifacts.timeline, OmittedResults()
     check_begun(artifacts)

@@ -72,8 +72,8 @@ class FrameStylizer:
         changes = not all(curve.is_constant for _, curve in settings.mix)
         if changes and chosen == "compile":
             raise FavError(
-                "backend compile: expected styles that are the same in all frames, got a --mix over time, for which it would "
-                "compile again at each frame; leave --backend out"
+                "backend compile: expected styles that are the same in all frames, got a --mix over time, for which it "
+                "would compile again at each frame; leave --backend out"
             )
         runner = partial(StyleRunner, device=device, backend=chosen, precision=settings.precision)
         # Submission has checked already whether a style without temporal input may make this film.

@@ -44,7 +44,14 @@ PROGRAM = [sys.executable, "-m", "fav"] if CHECKOUT else INSTALLED
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked for: the key of a painting, the part of it (x, y, width, height in its pixels; None: all), and minutes."""
+    """What is asked for.
+
+    Attributes:
+        name: of the style.
+        painting: its key (`fav.web.places`).
+        crop: x, y, width and height of the part to learn from, in its pixels; None: all of it.
+        minutes: in all runs together.
+    """
 
     name: str
     painting: str
