@@ -10,8 +10,10 @@ from fav.flow.field import FlowField, estimate, estimate_long_range
 from fav.flow.warp import warp
 
 MIN_FILTER = 3  # pixels: unreliable regions are hardly enlarged, because the mask of the frame before is next best
-FILL_SIGMA = 8.0  # pixels from which pixels without a value get theirs
-LEAST_KNOWN = 1e-3  # share of such pixels with a value; with fewer, the frame before decides
+FILL_RADIUS, FILL_STEP = 24, 3  # pixels: how far around, and how densely, pixels without a value look for theirs
+FILL_SIGMA, COLOR_SIGMA = 10.0, 20.0  # pixels and gray levels in which their weight falls
+LEAST_WEIGHT = 1e-6  # of all that a pixel finds; with less, the frame before decides
+BLOCK = 1 << 12  # such pixels that are filled at once, to bound the memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,7 @@ def carry(
     """Carry a mask by one frame, away from the drawn one.
 
     Pixels that can be followed to the drawn frame get the value there, so edges stay sharp and errors do not add up.
-    Others get the value in the frame before; those that appear there for the first time get that of their surroundings.
+    Others get the value in the frame before; those that are seen for the first time get that of `fill`.
 
     Args:
         flow: The method.
@@ -58,8 +60,37 @@ def carry(
     mask = warp(before.mask, step.flow)
     followed, known = whole.reliability == 1, (whole.reliability == 1) | (step.reliability == 1)
     mask[followed] = warp(start.mask, whole.flow)[followed]
-    weights = cv2.GaussianBlur(known.astype(np.float32), (0, 0), FILL_SIGMA)
-    values = cv2.GaussianBlur(mask.astype(np.float32) * known, (0, 0), FILL_SIGMA)
-    filled = ~known & (weights > LEAST_KNOWN)
-    mask[filled] = np.rint(values[filled] / weights[filled]).clip(0, 255).astype(np.uint8)
-    return Carried(mask, whole)
+    return Carried(fill(mask, known, here), whole)
+
+
+def fill(mask: np.ndarray, known: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """Give pixels without a value that of known pixels of their color around them.
+
+    Behind what moves away, one side of such a region belongs to it and the other to the background. Colors tell which.
+
+    Args:
+        mask: (H, W) uint8.
+        known: (H, W) bool, where it has a value.
+        frame: (H, W, 3) uint8.
+
+    Returns:
+        A new mask. Pixels that find nothing alike keep what they have.
+    """
+    height, width = mask.shape
+    image, filled = cv2.GaussianBlur(frame, (0, 0), 1).astype(np.float32), mask.copy()
+    reach = np.arange(-FILL_RADIUS, FILL_RADIUS + 1, FILL_STEP)
+    down, across = (each.ravel() for each in np.meshgrid(reach, reach, indexing="ij"))
+    near = np.exp(-(down**2 + across**2) / np.float32(2 * FILL_SIGMA**2))
+    rows, columns = np.nonzero(~known)
+    for begin in range(0, len(rows), BLOCK):
+        r, c = rows[begin : begin + BLOCK], columns[begin : begin + BLOCK]
+        y, x = r[:, None] + down, c[:, None] + across
+        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        y, x = y.clip(0, height - 1), x.clip(0, width - 1)
+        difference = np.square(image[y, x] - image[r, c][:, None]).sum(-1)
+        weights = near * np.exp(-difference / np.float32(2 * COLOR_SIGMA**2)) * (inside & known[y, x])
+        total = weights.sum(1)
+        found = total > LEAST_WEIGHT
+        values = (weights[found] * mask[y, x][found]).sum(1) / total[found]
+        filled[r[found], c[found]] = np.rint(values).clip(0, 255).astype(np.uint8)
+    return filled

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fav.cli.tools import main
-from fav.flow.carry import carry, drawn
+from fav.flow.carry import carry, drawn, fill
 from tests.helpers.clips import ffmpeg
 from tests.helpers.commands import call, refused
 
@@ -90,13 +90,17 @@ def test_still_picture_keeps_its_mask_exactly():
     assert np.array_equal(carried.mask, levels) and carried.sure == 1
 
 
-def test_what_appears_gets_the_mask_of_its_surroundings():
-    image, levels = texture(5, (48, 64)), np.zeros((48, 64), np.uint8)
-    levels[:, :40] = 200
-    inward = lambda a, b: np.full((*a.shape[:2], 2), -8, np.float32)  # never consistent: nothing can be followed
-    start = drawn(levels)
-    carried = carry(inward, start, image, start, (image, image))
-    assert carried.sure < 0.5 and carried.mask.shape == levels.shape
+def test_what_appears_gets_the_mask_of_what_has_its_color():
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:, 30:] = (200, 120, 40)  # two colors; the gap lies across their border
+    levels = np.where(np.arange(64) < 30, 255, 10).astype(np.uint8)[None].repeat(48, 0)
+    gap = np.ones((48, 64), bool)
+    gap[10:40, 20:44] = False
+    filled = fill(np.where(gap, levels, 128).astype(np.uint8), gap, image)
+    away = np.abs(np.arange(64) - 29.5) > 3  # the frame is smoothed a little where its colors meet
+    assert np.array_equal(filled[:, away], levels[:, away])
+    alone = fill(levels, np.zeros_like(gap), image)
+    assert np.array_equal(alone, levels), "where nothing is known, the frame before decides"
 
 
 @pytest.mark.parametrize(

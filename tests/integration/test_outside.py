@@ -8,6 +8,7 @@ from click.testing import CliRunner
 import coordinator
 from fav.cli.tools import main
 from fav.pipeline.artifacts import JobArtifacts
+from fav.pipeline.task_names import encode_task, frame_task
 from fav.stylize.blend import blend, style_weight
 from fav.stylize.outside import split
 from fav.video import FrameReader, write_film
@@ -112,7 +113,8 @@ def test_three_nodes_make_the_same_film_as_one(clip, style, other, mask, share):
 def test_preview_of_a_job_that_has_begun_has_darkened_frames_of_the_film_size(jobs, clip, style, other, mask, share):
     job = create(share, clip, style, frames=COUNT, mask=mask, outside=other)
     assert work(job)
-    (job.layout.results / "frame/0000/0000003.png").unlink()
+    for task in (frame_task(3), encode_task(0)):
+        job.layout.result(task).unlink()
     for name in ("out.mp4", "out.gif"):
         result = call(coordinator.main, "preview", share.layout.root, job.name, "--out", share.layout.root / name)
         assert result.exit_code == 0 and "1 missing (3)" in result.output, result.output
