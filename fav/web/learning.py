@@ -35,6 +35,7 @@ RECORD, LOG, LOCK = "training.json", "train.log", "lock"
 NAMED = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
 MINUTES = (0.02, 10_000.0)
 LOG_TAIL = 4 << 10  # bytes
+FOR_TERMINALS = "to learn on, type"  # the page has a button for that
 POINTS = 120  # of a curve of losses
 MOST = 50  # trainings that are shown
 GRACE_S = 20.0  # for a training to write its state
@@ -297,7 +298,8 @@ def _last_line(log: Path) -> str:
             lines = re.split(r"[\r\n]+", file.read().decode(errors="replace"))
     except OSError:
         return ""
-    return next((sanitize(line, 400) for line in reversed(lines) if line.strip()), "")
+    told = (line for line in reversed(lines) if line.strip() and not line.startswith(FOR_TERMINALS))
+    return next((sanitize(line, 400) for line in told), "")
 
 
 def _changed(path: Path) -> int:

@@ -72,6 +72,7 @@ def page(place, loss_network):
 ORDER = {"name": "mine", "painting": "stripes.png", "crop": [0, 0, 80, 64], "minutes": 0.02}
 
 
+@pytest.mark.slow
 def test_style_is_learnt_watched_and_usable_at_once(page, place):
     answer = page.post("/styles/learn", json=ORDER)
     assert answer.status_code == 200, answer.text
@@ -96,6 +97,7 @@ def test_style_is_learnt_watched_and_usable_at_once(page, place):
     assert longer["iteration"] > done["iteration"]
 
 
+@pytest.mark.slow
 def test_training_that_is_stopped_or_whose_page_ends_goes_on_with_another_page(page, place):
     page.post("/styles/learn", json={**ORDER, "minutes": 100})
     page.until(lambda one: one["iteration"] > 0 or "iteration" in one["words"] or not one["running"])
