@@ -51,6 +51,7 @@ def process(monkeypatch, tmp_path):
         one.communicate()
 
 
+@pytest.mark.slow
 def test_log_says_which_card_auto_is(process):
     card = str(uuid4())
     holder, _ = process([card], "auto")
