@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fav.stylize.timeline import Timeline
 
 WIDTH = 640  # pixels of a mask, unless --width says otherwise: flow of larger frames is hardly better, and slow
-POOR = 0.5  # of the pixels followed to the drawn frame: below, another mask should be drawn
+POOR = 0.5  # of the mask followed to the drawn frame: below, another mask should be drawn
 
 
 class MomentType(click.ParamType):
@@ -107,7 +107,7 @@ def mask(
     poor = [number for number, sure in sorted(found.sure.items()) if sure < POOR]
     if poor:
         click.echo(
-            f"in {len(poor)} frames ({poor[0]} to {poor[-1]}) less than half of the picture can be followed to frame "
+            f"in {len(poor)} frames ({poor[0]} to {poor[-1]}) less than half of the mask can be followed to frame "
             f"{frame}; see {out / SHEET}"
         )
     click.echo(f"done: {out}, {found.frames} masks; --mask '{out / PATTERN}' takes them")

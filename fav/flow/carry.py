@@ -10,6 +10,7 @@ from fav.flow.field import FlowField, estimate, estimate_long_range
 from fav.flow.warp import warp
 
 MIN_FILTER = 3  # pixels: unreliable regions are hardly enlarged, because the mask of the frame before is next best
+NEAR = 15  # pixels: what is within half of that from the mask is near it
 FILL_RADIUS, FILL_STEP = 24, 3  # pixels: how far around, and how densely, pixels without a value look for theirs
 FILL_SIGMA, COLOR_SIGMA = 10.0, 20.0  # pixels and gray levels in which their weight falls
 LEAST_WEIGHT = 1e-6  # of all that a pixel finds; with less, the frame before decides
@@ -30,8 +31,9 @@ class Carried:
 
     @property
     def sure(self) -> float:
-        """The fraction of pixels that can be followed to the drawn frame."""
-        return float(np.mean(self.field.reliability == 1))
+        """The fraction of the mask, and of what is near it, that can be followed to the drawn frame; 0 if nothing is left."""
+        near = cv2.dilate((self.mask > 127).astype(np.uint8), np.ones((NEAR, NEAR), np.uint8)) == 1
+        return float(np.mean(self.field.reliability[near] == 1)) if near.any() else 0.0
 
 
 def drawn(mask: np.ndarray) -> Carried:

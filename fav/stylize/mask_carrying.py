@@ -16,7 +16,8 @@ from fav.video import AS_IT_IS, FrameReader, SourceSettings
 PATTERN, SHEET = "mask_%06d.png", "sheet.png"
 CELL, LABEL, GAP = 320, 20, 6  # pixels of a sheet: width of an image, height of a label, distance
 COLUMNS, CELLS = 3, 12  # images in a row, and on the sheet
-DARK, UNSURE = 0.3, (255, 0, 255)  # brightness outside of the mask; color of pixels that the flow lost, BGR
+DARK, UNSURE = 0.3, (255, 0, 255)  # brightness outside of the mask; color of the hatching of lost pixels, BGR
+HATCH = 2  # pixels: the width of its lines
 
 
 @dataclass
@@ -26,7 +27,7 @@ class CarriedMask:
     Attributes:
         shot: the frames of the shot, `[start, stop)`; the mask is black elsewhere.
         frames: number of frames of the video.
-        sure: by frame, the fraction of pixels that can be followed to the drawn frame.
+        sure: by frame, the fraction of the mask and its surroundings that can be followed to the drawn frame.
         cells: by frame, its image on the sheet.
     """
 
@@ -108,11 +109,12 @@ def sheet(cells: list[np.ndarray]) -> np.ndarray:
 
 
 def _cell(number: int, frame: np.ndarray, carried: Carried) -> np.ndarray:
-    """The frame with what is outside of the mask darkened, and with what the flow lost in color."""
+    """The frame with what is outside of the mask darkened, and with what the flow lost hatched."""
     share = DARK + (1 - DARK) * carried.mask[..., None] / 255
     image = np.rint(frame * share).astype(np.uint8)
-    lost = carried.field.reliability != 1
-    image[lost] = (image[lost] // 2 + np.array(UNSURE) // 2).astype(np.uint8)
+    rows, columns = np.indices(carried.mask.shape)
+    hatched = (carried.field.reliability != 1) & ((rows + columns) // HATCH % 4 == 0)
+    image[hatched] = (image[hatched] // 2 + np.array(UNSURE) // 2).astype(np.uint8)
     image = resize(image, (CELL, max(round(frame.shape[0] * CELL / frame.shape[1]), 1)))
     label = np.full((LABEL, CELL, 3), 255, np.uint8)
     words = f"frame {number}: {carried.sure:.0%} followed"
