@@ -1,5 +1,6 @@
 """A request of the user: a video, a style and options, as they were typed."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -153,6 +154,18 @@ def differences(job: JobSpec, wanted: JobSpec, request: Request) -> dict[str, st
         if any(getattr(job, name) != getattr(wanted, name) for name in records):
             found[options[0].name] = _difference(job, wanted, request, options)
     return found
+
+
+def stitch_words(request: Request, names: Iterable[str]) -> str:
+    """The options of `stitch` that make a request's film of the frames of a job which differs in these options."""
+    words = []
+    for option in (OPTIONS[name] for name in OPTIONS if name in names):
+        value = getattr(request, option.name)
+        if not is_unset(value):
+            words.append(option.typed(value))
+        elif option.name in ("mask", "preserve_colors"):
+            words.append(f"--no-{option.flag.removeprefix('--')}")
+    return " ".join(words)
 
 
 def _difference(job: JobSpec, wanted: JobSpec, request: Request, options: list[Option]) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -35,7 +36,7 @@ from fav.pipeline.job_naming import FILM_OPTIONS, default_name, find_or_name
 from fav.pipeline.over_time import check_times, mix_at_start
 from fav.pipeline.provenance import provenance_of
 from fav.pipeline.repair import repair
-from fav.pipeline.request import Request, differences
+from fav.pipeline.request import Request, differences, stitch_words
 from fav.pipeline.spec import (
     AUTO_CHUNK,
     INPUT_FIELDS,
@@ -898,7 +899,9 @@ def _join(node: Node, job: Job, request: Request, wanted: JobSpec) -> SubmitResu
         raise FavError(f"job {job.name} has another {other}; use another --name for this one")
     if differing:
         same_frames = all(name in OPTIONS and OPTIONS[name].output_only for name in differing)
-        other_film = f", or make another film of its frames: {command('stitch')} {job.share.layout.root} {job.name}"
+        place = shlex.quote(str(job.share.layout.root))
+        words = stitch_words(request, differing)
+        other_film = f", or make another film of its frames: {command('stitch')} {place} {job.name} {words}".rstrip()
         raise FavError(
             f"job {job.name} exists with other options ({'; '.join(differing.values())}); use the same options to join "
             f"it, or another --name{other_film if same_frames else ''}"
