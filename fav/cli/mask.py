@@ -1,4 +1,4 @@
-"""The command `fav mask`: carry a mask that was drawn on one frame through its shot."""
+"""The command `fav mask`: carry masks that were drawn on some frames through their shots."""
 
 import re
 from pathlib import Path
@@ -34,6 +34,20 @@ class MomentType(click.ParamType):
         return float(match[1]), match[2] == "f"
 
 
+class DrawnType(MomentType):
+    """TIME:MASK, as (time, path)."""
+
+    name = "time:mask"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        moment, colon, path = value.partition(":")
+        if not colon or not path:
+            self.fail(f"expected TIME:MASK, like 120f:drawn.png, got {value!r}", param, ctx)
+        return super().convert(moment, param, ctx), Path(path)
+
+
 @click.command()
 @click.argument("video")
 @click.argument("mask", type=FILE)
@@ -47,6 +61,13 @@ class MomentType(click.ParamType):
     help="The frame on which MASK was drawn: seconds (12.5) or a frame number (120f).",
 )
 @click.option(
+    "--also",
+    type=DrawnType(),
+    multiple=True,
+    metavar="TIME:MASK",
+    help="Another mask, drawn on the frame at TIME, in the same shot or in another one. Several times for several.",
+)
+@click.option(
     "--width", type=limits("width"), help=f"Width of the masks in pixels.  [default: the video's, at most {WIDTH}]"
 )
 @options([*FLOW, job_option("no_cuts"), job_option("cut_threshold"), *FPS])
@@ -57,6 +78,7 @@ def mask(
     mask: Path,
     out: Path,
     at: tuple[float, bool],
+    also: tuple[tuple[tuple[float, bool], Path], ...],
     width: int | None,
     no_cuts: bool,
     cut_threshold: float,
@@ -67,8 +89,9 @@ def mask(
     """Carry a mask through a shot.
 
     MASK is an image, white where the style shall be seen, drawn on one frame of VIDEO (--at). The optical flow carries it to
-    the other frames of the shot; other shots are black. The new directory OUT gets a mask for each frame, which
-    --mask 'OUT/mask_%06d.png' takes, and sheet.png to judge them.
+    the other frames of the shot. With --also, each frame gets the mask of the nearest drawn frame of its shot. Shots without
+    one are black. The new directory OUT gets a mask for each frame, which --mask 'OUT/mask_%06d.png' takes, and sheet.png to
+    judge them.
     """
     from fav import flow as flows
     from fav.evaluation.comparison import use_threads
@@ -86,11 +109,13 @@ def mask(
     settings = SourceSettings(fps)
     source = probe(video, settings)
     size = film_size(source, width or min(source.width, WIDTH), None)
-    drawn = resize(luma(read_image(mask)), size)
-    if drawn.min() == drawn.max():
-        raise FavError(
-            f"{mask}: expected an image with white and black, got one gray level everywhere; draw the region in white"
-        )
+    images = [(at, mask, resize(luma(read_image(mask)), size))]
+    images += [(moment, path, resize(luma(read_image(path)), size)) for moment, path in also]
+    for _, path, image in images:
+        if image.min() == image.max():
+            raise FavError(
+                f"{path}: expected an image with white and black, got one gray level everywhere; draw the region in white"
+            )
     timeline = Timeline()
     with new_directory(check_place(out)) as directory, Progress() as progress:
         bar = progress.add_task("looking for cuts", total=source.frames)
@@ -98,17 +123,20 @@ def mask(
         cuts = () if no_cuts else None
         for piece in index_segments(Path(video), None, cuts, settings, report_progress, cut_threshold):
             timeline.add(piece)
-        frame = _frame_at(timeline, at, video)
+        masks = {_frame_at(timeline, moment, video): image for moment, _, image in images}
+        if len(masks) < len(images):
+            raise FavError("--also: expected masks that were drawn on different frames, got two for one frame")
         progress.update(bar, description="carrying the mask", completed=0, total=timeline.end)
-        found = carry_mask(Path(video), timeline, drawn, frame, method, directory, settings, report_progress)
-    click.echo(f"frames {found.shot.start} to {found.shot[-1]} have a mask, drawn on frame {frame}")
-    if len(found.shot) < found.frames:
-        click.echo("the mask is black in other shots; draw one for each, and join the files")
+        found = carry_mask(Path(video), timeline, masks, method, directory, settings, report_progress)
+    for frame, part in found.parts.items():
+        click.echo(f"frames {part.start} to {part[-1]} have the mask that was drawn on frame {frame}")
+    if len(found.sure) < found.frames:
+        click.echo("the mask is black in other shots; --also takes masks for them")
     poor = [number for number, sure in sorted(found.sure.items()) if sure < POOR]
     if poor:
         click.echo(
-            f"in {len(poor)} frames ({poor[0]} to {poor[-1]}) less than half of the mask can be followed to frame "
-            f"{frame}; see {out / SHEET}"
+            f"in {len(poor)} frames ({poor[0]} to {poor[-1]}) less than half of the mask can be followed to a drawn frame; "
+            f"see {out / SHEET}, and draw another one there (--also) if it is wrong"
         )
     click.echo(f"done: {out}, {found.frames} masks; --mask '{out / PATTERN}' takes them")
 

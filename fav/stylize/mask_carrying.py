@@ -1,6 +1,6 @@
-"""Carry a drawn mask through its shot, as numbered images for `--mask`, with a sheet to judge it."""
+"""Carry drawn masks through their shots, as numbered images for `--mask`, with a sheet to judge it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,13 +25,13 @@ class CarriedMask:
     """What `carry_mask` did.
 
     Attributes:
-        shot: the frames of the shot, `[start, stop)`; the mask is black elsewhere.
+        parts: by drawn frame, the frames that have its mask, `[start, stop)`; other frames are black.
         frames: number of frames of the video.
         sure: by frame, the fraction of the mask and its surroundings that can be followed to the drawn frame.
         cells: by frame, its image on the sheet.
     """
 
-    shot: range
+    parts: dict[int, range]
     frames: int
     sure: dict[int, float] = field(default_factory=dict)
     cells: dict[int, np.ndarray] = field(default_factory=dict)
@@ -40,8 +40,7 @@ class CarriedMask:
 def carry_mask(
     video: Path,
     timeline: Timeline,
-    mask: np.ndarray,
-    at: int,
+    masks: dict[int, np.ndarray],
     flow: Flow,
     out: Path,
     settings: SourceSettings = AS_IT_IS,
@@ -52,43 +51,52 @@ def carry_mask(
     Args:
         video: the source.
         timeline: of the whole video, with its cuts.
-        mask: (H, W) uint8, drawn on frame `at`.
-        at: number of that frame.
+        masks: by the frame on which it was drawn, (H, W) uint8, all of one size. Each frame gets the mask of the nearest drawn
+            frame of its shot.
         flow: the method.
         out: an existing directory.
         settings: how to read the video.
         report_progress: called for each frame of the shot.
     """
-    shot, height, width = _shot_of(timeline, at), *mask.shape
-    found = CarriedMask(shot, timeline.indexed_frames)
-    shown = {shot[round(place)] for place in np.linspace(0, len(shot) - 1, CELLS - 1)} | {at}
-    black = np.zeros_like(mask)
+    black = np.zeros_like(next(iter(masks.values())))
+    height, width = black.shape
+    found = CarriedMask({at: _part(timeline, at, masks) for at in sorted(masks)}, timeline.indexed_frames)
+    every = [number for part in found.parts.values() for number in part]
+    shown = {every[round(place)] for place in np.linspace(0, len(every) - 1, max(CELLS - len(masks), 1))} | set(masks)
     with FrameReader(video, size=(width, height), settings=settings) as reader:
-        for number, frame, carried in _carried(reader, timeline, shot, at, drawn(mask), flow):
-            _write(out / (PATTERN % number), carried.mask)
-            found.sure[number] = carried.sure
-            if number in shown:
-                found.cells[number] = _cell(number, frame, carried)
-            report_progress()
+        for at, part in found.parts.items():
+            for number, frame, carried in _carried(reader, timeline, part, at, drawn(masks[at]), flow):
+                _write(out / (PATTERN % number), carried.mask)
+                found.sure[number] = carried.sure
+                if number in shown:
+                    found.cells[number] = _cell(number, frame, carried)
+                report_progress()
     for number in range(found.frames):
-        if number not in shot:
+        if number not in found.sure:
             _write(out / (PATTERN % number), black)
     _write(out / SHEET, sheet([found.cells[number] for number in sorted(found.cells)]))
     return found
 
 
-def _shot_of(timeline: Timeline, frame: int) -> range:
-    _, start = timeline.shot_of(frame)
-    return range(start, min((cut for cut in timeline.cuts if cut > frame), default=timeline.end))
+def _part(timeline: Timeline, at: int, drawn_frames: Iterable[int]) -> range:
+    """The frames of the shot of a drawn frame to which it is the nearest one."""
+    _, start = timeline.shot_of(at)
+    stop = min((cut for cut in timeline.cuts if cut > at), default=timeline.end)
+    for other in drawn_frames:
+        if start <= other < at:
+            start = max(start, (other + at) // 2 + 1)
+        elif at < other < stop:
+            stop = min(stop, (at + other) // 2 + 1)
+    return range(start, stop)
 
 
 def _carried(
-    reader: FrameReader, timeline: Timeline, shot: range, at: int, start: Carried, flow: Flow
+    reader: FrameReader, timeline: Timeline, part: range, at: int, start: Carried, flow: Flow
 ) -> Iterator[tuple[int, np.ndarray, Carried]]:
     """Yield number, frame and mask of the drawn frame, of those after it, and of those before it."""
     first = reader.read(at, timeline.index).copy()
     yield at, first, start
-    for numbers in (range(at + 1, shot.stop), range(at - 1, shot.start - 1, -1)):
+    for numbers in (range(at + 1, part.stop), range(at - 1, part.start - 1, -1)):
         carried, there = start, first
         for number in numbers:
             here = reader.read(number, timeline.index).copy()

@@ -62,7 +62,9 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_mask_follows_the_square_to_both_ends_of_its_shot_and_not_further(video, middle, tmp_path):
     result = call(main, "mask", video, middle, tmp_path / "out", "--at", "4f", "--threads", 1)
-    assert result.exit_code == 0 and "frames 0 to 9 have a mask, drawn on frame 4" in result.output, result.output
+    assert result.exit_code == 0 and "frames 0 to 9 have the mask that was drawn on frame 4" in result.output, (
+        result.output
+    )
     masks = [cv2.imread(str(tmp_path / f"out/mask_{n:06d}.png"), cv2.IMREAD_UNCHANGED) for n in range(FRAMES)]
     assert {each.shape for each in masks} == {(HEIGHT, WIDTH)}
     assert np.array_equal(masks[4], mask(4))
@@ -73,6 +75,25 @@ def test_mask_follows_the_square_to_both_ends_of_its_shot_and_not_further(video,
     assert again.exit_code == 0
     for path in (tmp_path / "out").iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+
+def test_each_frame_has_the_mask_of_the_nearest_drawn_frame_of_its_shot(video, middle, tmp_path):
+    for number in (9, 12):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), mask(number))
+    also = ["--also", f"9f:{tmp_path / '9.png'}", "--also", f"0.48:{tmp_path / '12.png'}"]
+    result = call(main, "mask", video, middle, tmp_path / "out", "--at", "4f", *also)
+    told = [line for line in result.output.splitlines() if line.startswith("frames ")]
+    assert told == [
+        f"frames {part} have the mask that was drawn on frame {at}"
+        for part, at in (("0 to 6", 4), ("7 to 9", 9), ("10 to 15", 12))
+    ]
+    drawn_there = {n: cv2.imread(str(tmp_path / f"out/mask_{n:06d}.png"), cv2.IMREAD_UNCHANGED) for n in range(FRAMES)}
+    assert all(np.array_equal(drawn_there[number], mask(number)) for number in (4, 9, 12))
+    assert min(overlap(drawn_there[number], mask(number)) for number in range(CUT)) > 0.95
+    assert all(overlap(drawn_there[number], mask(12)) > 0.99 for number in range(CUT, FRAMES)), "nothing moves there"
+    twice = call(main, "mask", video, middle, tmp_path / "new", "--at", "4f", "--also", f"4f:{middle}")
+    assert twice.exit_code == 2 and "got two for one frame" in twice.output.splitlines()[-1], twice.output
+    assert not (tmp_path / "new").exists()
 
 
 def test_mask_is_taken_for_a_film(video, middle, style, tmp_path):
