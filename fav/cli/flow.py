@@ -14,7 +14,7 @@ from fav.errors import FavError
 from fav.flow import METHODS, Flow
 from fav.pipeline.request import check_range
 from fav.util.atomic import check_new, new_directory, new_file
-from shared.option_types import ChoiceType
+from shared.option_types import ChoiceType, WholeType
 
 SIZE = [job_option("width"), job_option("scale")]
 

@@ -124,8 +124,9 @@ def _work(shared: Path, request: "Request | None", only: str | None, forever: bo
 
 def _device_words(device: str) -> str:
     """What the node computes on, for people: the worker takes a card later, so this looks only whether there may be one."""
-    cards = [path for path in CARDS if path.exists()]
-    return "cpu" if device == "auto" and not cards else device
+    if device != "auto":
+        return device
+    return "auto: see its log" if any(path.exists() for path in CARDS) else "cpu"
 
 
 def _film(share: SharedDir, name: str) -> Path | None:

@@ -176,6 +176,15 @@ class StyleCurveType(StyleWeightType):
             self.fail(str(error), param, ctx)
 
 
+class StyleType(click.ParamType):
+    """A style's file, or the name of one."""
+
+    name = "style"
+
+    def convert(self, value, param, ctx):
+        return style_file(Path(value))
+
+
 class RenamedOption(click.Option):
     """An option whose former names still work, but are not shown in help."""
 
@@ -192,7 +201,12 @@ class RenamedOption(click.Option):
             self.opts = shown
 
 
-OWN_TYPES = {"range": RangeType(), "chunk": ChunkType(), "mix": StyleCurveType()}  # options with their own syntax
+OWN_TYPES = {
+    "range": RangeType(),
+    "chunk": ChunkType(),
+    "mix": StyleCurveType(),
+    "outside": StyleType(),
+}  # options with their own syntax
 
 
 def job_option(name: str, unset: str | None = None):

@@ -9,25 +9,39 @@ from rich.text import Text
 
 from fav.cli.common import one_line_errors
 from fav.cli.options import FILE
+from fav.cli.outputs import check_place
 from fav.errors import FavError, sanitize
-from fav.model.bundled_styles import directory, named_styles, style_file, users_directory
+from fav.model.bundled_styles import SUFFIX, directory, named_styles, style_file, users_directory
+from fav.util.atomic import check_new, new_file
+
+SIZE = (640, 360)  # pixels of the frame on the sheet
 
 
 @click.command()
-@click.argument("words", type=FILE, nargs=-1, metavar="[show] [STYLE]")
+@click.argument("words", type=FILE, nargs=-1, metavar="[show] [STYLE|SHARED]")
+@click.option(
+    "--sheet",
+    type=FILE,
+    metavar="FILE.png",
+    help="Also write a picture that shows the listed styles, or STYLE, on the same drawn frame. It takes a second or two a style.",
+)
 @one_line_errors
-def styles(words: tuple[Path, ...]) -> None:
+def styles(words: tuple[Path, ...], sheet: Path | None) -> None:
     """List styles, or show one.
 
-    A style that is listed can be typed by its name alone. Put your own into ~/.local/share/fav/styles. With STYLE, the
-    command shows what the file says of itself: the painting, the network, and the line that trained it; of an image model,
-    whose layout it has and which values it takes.
+    A style that is listed can be typed by its name alone. Put your own into ~/.local/share/fav/styles. With SHARED, those in
+    the shared directory are listed, too, by their files. With STYLE, the command shows what the file says of itself: the
+    painting, the network, and the line that trained it; of an image model, whose layout it has and which values it takes.
     """
     if len(words) > 1 and words[0] == Path("show"):
         words = words[1:]
     if len(words) > 1:
         raise FavError(f"styles: expected one style, got {len(words)} words")
-    style = words[0] if words else None
+    style = words[0] if words and not words[0].is_dir() else None
+    if sheet and sheet.suffix.lower() not in (".png", ".jpg"):
+        raise FavError(f"--sheet {sheet}: expected a name that ends in .png or .jpg")
+    if sheet:
+        check_new(check_place(sheet))
     from fav.model.checkpoints import KINDS
     from fav.model.onnx_style import model_facts  # imports torch
 
@@ -43,9 +57,12 @@ def styles(words: tuple[Path, ...]) -> None:
         }
         for name, text in lines.items():
             click.echo(f"{name.replace('_', ' ')}: {sanitize(text, 4000)}")
+        if sheet:
+            _write_sheet(sheet, {str(style): path})
         return
     table = Table(*(Column(head, overflow="fold") for head in ("style", "learnt from", "network", "file")))
-    for name, path in named_styles().items():
+    found = named_styles() | (styles_in(words[0]) if words else {})
+    for name, path in found.items():
         try:
             facts = model_facts(path)
         except FavError as error:
@@ -54,3 +71,38 @@ def styles(words: tuple[Path, ...]) -> None:
         table.add_row(*map(Text, (name, sanitize(facts.metadata.get("style", "?"), 100), facts.arch, str(path))))
     Console().print(table)
     click.echo(f"{directory()} has those that ship, {users_directory()} is for your own. To see them: fav try VIDEO")
+    if sheet:
+        _write_sheet(sheet, found)
+
+
+def styles_in(shared: Path) -> dict[str, Path]:
+    """The style files of people in a shared directory, by the paths to type."""
+    from fav.web.places import listed
+
+    return {str(shared / key): shared / key for key in sorted(listed(shared, "style")) if key.endswith(SUFFIX)}
+
+
+def _write_sheet(out: Path, found: dict[str, Path]) -> None:
+    """Write a picture of styles on the same drawn frame. A style that cannot be read or used is left out, and told."""
+    import cv2
+
+    from fav.model.backends import choose
+    from fav.model.devices import best_precision, device_of
+    from fav.pipeline.device_lock import acquire_device
+    from fav.report.trial_sheet import Row, sheet
+    from fav.stylize.trial import Variant, trials
+    from fav.synthetic.sample_clip import coast
+
+    frame, device = coast(*SIZE, 1.0), acquire_device("auto")
+    engine = device, choose("auto", device), best_precision(device_of(device))
+    rows = [Row("the frame itself", "", "", [frame], [])]
+    for name, path in found.items():
+        try:
+            trial = next(trials([Variant(path)], [[frame]], SIZE, *engine))
+        except FavError as error:
+            click.echo(f"{name}: left out of the sheet: {sanitize(error, 200)}")
+            continue
+        rows.append(Row(name, f"{trial.seconds:.2f} s a frame of {SIZE[0]}x{SIZE[1]} here", "", [trial.image], []))
+    with new_file(out) as picture:
+        picture.file.write_bytes(cv2.imencode(out.suffix, sheet(rows))[1].tobytes())
+    click.echo(f"done: {picture.out}")

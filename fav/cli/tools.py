@@ -15,6 +15,7 @@ with checked_imports():
     from fav.cli.evaluate import evaluate
     from fav.cli.flow import flow
     from fav.cli.live import live
+    from fav.cli.mask import mask
     from fav.cli.node import node
     from fav.cli.options import FILE, SizeType
     from fav.cli.outputs import check_place
@@ -130,6 +131,6 @@ def sample(out: Path, truth: bool, size: tuple[int, int] | None, **values) -> No
     click.echo(f"done: {out}")
 
 
-for command in (try_styles, styles, flow, stylize, live, cuts, evaluate, train, web, node, *COORDINATOR):
+for command in (try_styles, styles, flow, stylize, live, cuts, mask, evaluate, train, web, node, *COORDINATOR):
     main.add_command(command)
 main.add_command(check_fs, "check-fs")

@@ -38,8 +38,13 @@ UNENCRYPTED_WARNING = (
     metavar="HOST",
     help="Another name by which browsers reach this machine. Several times for several.",
 )
+@click.option(
+    "--loss-network",
+    metavar="NAME|FILE",
+    help="The network with which the page learns styles, as for `fav train`; a file where there is no internet.",
+)
 @one_line_errors
-def web(shared: Path, port: int | None, host: str, names: tuple[str, ...]) -> None:
+def web(shared: Path, port: int | None, host: str, names: tuple[str, ...], loss_network: str | None) -> None:
     """Serve a page with films, machines and styles.
 
     The command prints a link with a token; who has it may do what the commands do in SHARED. The page shows how far films
@@ -77,7 +82,7 @@ def web(shared: Path, port: int | None, host: str, names: tuple[str, ...]) -> No
     if not local:
         click.echo(UNENCRYPTED_WARNING.format(port=port, name=socket.gethostname()))
     click.echo("Ctrl-C ends it; films go on without it")
-    page = Web(shared, access)
+    page = Web(shared, access, train_words=("--loss-network", loss_network) if loss_network else ())
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig, frame) -> None:

@@ -9,7 +9,10 @@ import numpy as np
 from PIL import Image
 
 from fav.pipeline.artifacts import JobArtifacts, OmittedResults
+from fav.pipeline.film_comment import film_comment
+from fav.pipeline.spec import JobSpec
 from fav.pipeline.stitching import check_begun
+from fav.stylize.outside import stack
 from fav.stylize.postprocess import postprocess
 from fav.video import FrameIndex, FrameReader
 from shared.errors import ResultVanishedError
@@ -17,6 +20,7 @@ from shared.errors import ResultVanishedError
 FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 MAX_RATE = {".gif": 12.5, ".webp": 25.0}  # frames per second; GIF has times in hundredths of a second
 MAX_SIDE = 480  # pixels of the longer side
+IMAGE_DESCRIPTION = 0x010E  # tag of Exif
 WEBP_QUALITY = 80
 
 
@@ -53,7 +57,8 @@ def animate(artifacts: JobArtifacts, video: Path, file: Path, name: Path) -> Omi
                     yield artifacts.frame(number)
                 except ResultVanishedError as error:
                     left_out.add(number, error)
-                    yield reader.read(number, timeline.index) // 2
+                    dark = reader.read(number, timeline.index) // 2
+                    yield stack(dark, dark) if spec.outside else dark
 
     def encoded_images() -> Iterator[Image.Image]:
         film_frames = postprocess(frames(), postprocessing, video, timeline.index, spec.start, spec.source)
@@ -64,12 +69,24 @@ def animate(artifacts: JobArtifacts, video: Path, file: Path, name: Path) -> Omi
 
     images = encoded_images()
     first = next(images)
-    options = {} if suffix == ".gif" else {"quality": WEBP_QUALITY}
+    options = _metadata(spec, suffix) | ({} if suffix == ".gif" else {"quality": WEBP_QUALITY})
     with open(file, "wb") as out:
         first.save(
             out, FORMATS[suffix], save_all=True, append_images=images, duration=milliseconds, loop=0, optimize=False, **options
         )  # fmt: skip
     return left_out
+
+
+def _metadata(spec: JobSpec, suffix: str) -> dict[str, bytes]:
+    """How the film is made, as Pillow writes it: the comment of a GIF, the ImageDescription of a WebP."""
+    made_by = film_comment(spec)
+    if made_by is None:
+        return {}
+    if suffix == ".gif":
+        return {"comment": made_by.encode()}
+    exif = Image.Exif()
+    exif[IMAGE_DESCRIPTION] = made_by
+    return {"exif": exif.tobytes()}
 
 
 def chosen_frames(index: FrameIndex, start: int, stop: int, rate: float) -> tuple[set[int], list[int]]:

@@ -1,5 +1,6 @@
 """Check SHARED, VIDEO and STYLE of a command line for common mistakes: wrong order, an image as style, a URL."""
 
+import shlex
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def check_arguments(video: str, style: Path, shared: Path | None = None) -> None
     if style.suffix.lower() in IMAGES:
         raise FavError(
             f"{style}: expected a trained style, got an image; train a style with it first: "
-            f"fav train {style} PHOTOS_DIR {style.stem}.safetensors"
+            f"fav train {shlex.quote(str(style))}"
         )
     if not style.suffix and len(style.parts) == 1 and not style.exists():
         similar = get_close_matches(style.name, names(), 1)

@@ -279,7 +279,7 @@ class JobArtifacts:
             sixteen_bit: return uint16 within a crossfade.
 
         Returns:
-            (H, W, 3) uint8 or uint16, BGR, before postprocessing.
+            (H, W, 3) uint8 or uint16, BGR, before postprocessing. With --outside, see `fav.stylize.outside`.
 
         Raises:
             ResultVanishedError: the frame is missing, or cannot be read.
@@ -294,8 +294,8 @@ class JobArtifacts:
         return self._cube.to_picture(to_uint16(frame) if sixteen_bit else frame)
 
     def stylized_frame(self, task: Task) -> np.ndarray:
-        """Read the result of a task of FRAME_KINDS, (H, W, 3) uint8 BGR."""
-        return self._decoded(task, self._decode_frame, png_limit(self._size, 1))
+        """Read the result of a task of FRAME_KINDS, (H, W, 3) uint8 BGR of `spec.frame_size`, or the faces of a cube."""
+        return self._decoded(task, self._decode_frame, png_limit(self._frame_size, 1))
 
     def face(self, number: int) -> np.ndarray:
         """Read a published cube face of a 360° video, (side, side, 3) uint8 BGR."""
@@ -308,6 +308,10 @@ class JobArtifacts:
         return self._cube.face(atlas, face)
 
     @property
+    def _frame_size(self) -> tuple[int, int]:
+        return self._cube.atlas_size if self._cube else self.spec.frame_size
+
+    @property
     def _face_size(self) -> tuple[int, int]:
         side = self._cube.side if self._cube else 1
         return side, side
@@ -316,7 +320,7 @@ class JobArtifacts:
         return self._eight_bits(decode_png(data, self._face_size))
 
     def _decode_frame(self, data: bytes) -> np.ndarray:
-        return self._eight_bits(decode_png(data, self._size))
+        return self._eight_bits(decode_png(data, self._frame_size))
 
     @staticmethod
     def _eight_bits(frame: np.ndarray) -> np.ndarray:
@@ -424,7 +428,8 @@ class JobArtifacts:
                 encoded.check_ends(*results.ends(self.job, task, encoded.HEAD_END, len(encoded.TAIL)))
                 return
             head, tail = results.ends(self.job, task, HEAD_END, len(PNG_END))
-            check_png_ends(head, tail, self._size, 2 if task.kind == "flow" else 1)
+            size, planes = (self._size, 2) if task.kind == "flow" else (self._frame_size, 1)
+            check_png_ends(head, tail, size, planes)
         except ResultVanishedError:
             raise
         except (UserError, ValueError) as error:

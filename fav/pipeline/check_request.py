@@ -40,7 +40,8 @@ def check_request(request: Request, out: Path | None = None) -> VideoInfo:
     Raises:
         FavError: an input is missing, damaged, or does not fit the options.
     """
-    check_arguments(request.video, request.style)
+    for style in (request.style, *(style for style, _ in request.mix), *([request.outside] if request.outside else [])):
+        check_arguments(request.video, style)
     film_encoder(request, out)
     files = request.flow_files
     for images, stop in ((request.video, request.last), (str(request.mask or ""), None)):
@@ -56,6 +57,8 @@ def check_request(request: Request, out: Path | None = None) -> VideoInfo:
             check_same_format(images)
     load_mixture(request.style, mix_at_start(request.mix), temporal=not request.no_temporal)
     check_times(request, source)
+    if request.outside:
+        load_mixture(request.outside, temporal=not request.no_temporal)
     if request.first_frame_style:
         load_image_model(request.first_frame_style)
     if request.init_frame:

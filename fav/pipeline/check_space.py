@@ -73,7 +73,7 @@ def film_space(share: SharedDir, request: Request, source: VideoInfo, options: d
     warmups = CROSSFADE * (frames // request.chunk) if request.chunk else 0
     encoder = film_encoder(request)
     need = required_space(
-        frames + warmups,
+        (frames + warmups) * (2 if request.outside else 1),
         stored_size(request.projection, network_size(size, request.style_scale)),
         published_flows,
         inputs=_inputs(share, request),

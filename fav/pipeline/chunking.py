@@ -4,6 +4,7 @@ It is decided once, when the job is made, and recorded there. So the film does n
 make it.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from math import sqrt
 from pathlib import Path
@@ -65,7 +66,7 @@ def with_chunk(request: Request, source: VideoInfo, size: tuple[int, int]) -> tu
         return request, ()
     frames = _frames(request, source)
     length = None if request.no_temporal else chunk_length(frames, size, _longest_shot(request, frames))
-    kept = length is not None and max(kept_past(request.style, mix) for mix in mixtures(request.mix)) > KEPT
+    kept = length is not None and max(_kept_pasts(request)) > KEPT
     if kept:
         said = f"shots stay whole: the style keeps its past for more than {CROSSFADE} frames, so joints would show"
     elif length is None:
@@ -76,6 +77,13 @@ def with_chunk(request: Request, source: VideoInfo, size: tuple[int, int]) -> tu
             f"at the same time, which adds {CROSSFADE / length:.0%} to their work"
         )
     return replace(request, chunk=None if kept else length, auto_chunk=True), (f"--chunk auto: {said}",)
+
+
+def _kept_pasts(request: Request) -> Iterator[float]:
+    """How much of their past all styles of a request keep."""
+    yield from (kept_past(request.style, mix) for mix in mixtures(request.mix))
+    if request.outside:
+        yield kept_past(request.outside)
 
 
 def kept_past(style: Path, mix: tuple[tuple[Path, float], ...] = ()) -> float:

@@ -32,6 +32,15 @@ def acquire_device(device: str, backend: str = "auto") -> str:
     return next((f"cuda:{number}" for number, uuid in enumerate(uuids) if _try_lock(uuid)), "cpu")
 
 
+def device_words(device: str) -> str:
+    """What `auto` chose, for people; empty on a machine without a GPU, where there was nothing to choose."""
+    if not torch.cuda.is_available():
+        return ""
+    if device == "cpu":
+        return "cpu, because no GPU is free, or the backend uses none"
+    return f"{device}, {torch.cuda.get_device_name(device)}"
+
+
 def _try_lock(uuid: str) -> bool:
     path = lock_file(uuid)
     if path is None:

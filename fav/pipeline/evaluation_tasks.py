@@ -38,6 +38,7 @@ from fav.pipeline.task_names import (
     measure_task,
     report_task,
 )
+from fav.stylize.outside import split
 from fav.util.atomic import exclusive
 from fav.util.safe_path import resolve_input
 from fav.video import FrameReader
@@ -171,7 +172,9 @@ class EvaluationTasks:
             timeline = self.artifacts.timeline
             seconds = int(timeline.index.pts[number]) * timeline.index.time_base
             cut = timeline.shot_of(number)[1] == number
-            yield FrameSample(number, seconds, cut, self._source(reader, number), self.artifacts.frame(number))
+            frame = self.artifacts.frame(number)
+            frame = split(frame)[0] if self.spec.outside else frame  # only the style is measured
+            yield FrameSample(number, seconds, cut, self._source(reader, number), frame)
 
     def _source(self, reader: FrameReader, number: int) -> np.ndarray:
         return resize_like_encoder(reader.read(number, self.artifacts.timeline.index), self.spec.network_size)

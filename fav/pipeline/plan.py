@@ -23,7 +23,7 @@ from fav.flow.field import FlowField
 from fav.flow.io import encode_flow
 from fav.pipeline.artifacts import JobArtifacts, publish_hash
 from fav.pipeline.delivery import deliver
-from fav.pipeline.device_lock import acquire_device
+from fav.pipeline.device_lock import acquire_device, device_words
 from fav.pipeline.encode_tasks import EncodeTasks
 from fav.pipeline.face_tasks import FaceTasks
 from fav.pipeline.index_tasks import IndexTasks
@@ -117,12 +117,15 @@ class VideoPlan:
         self._own_video = Path(video) if video else None
         self.video = self._own_video or resolve_input(root, self.spec.video)
         self._check_inputs(sequences=self._own_video is not None)
+        chosen = acquire_device(device, backend)
+        if device == "auto" and (words := device_words(chosen)):
+            logger.info("%s: --device auto: %s", job.name, words)
         self.stylizer = FrameStylizer(
             self.video,
             self.spec.style_settings(root),
             self.spec.source,
             self.spec.threads or threads,
-            acquire_device(device, backend),
+            chosen,
             backend,
         )
         # Of a 360° video, faces are divided among nodes together with their flow.

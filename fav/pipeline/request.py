@@ -1,11 +1,13 @@
 """A request of the user: a video, a style and options, as they were typed."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fav.errors import FavError
 from fav.pipeline.option import AUTO_CHUNK, LAST_FRAME, Option, check_plain, is_unset
 from fav.pipeline.spec import OPTIONS, JobSpec, TypedOptions, check_weights
+from fav.stylize.settings import PROJECTIONS
 
 if TYPE_CHECKING:
     from fav.flow.files import FlowFiles
@@ -64,6 +66,10 @@ class Request(TypedOptions, frozen=True):
             raise FavError("--invert-reliability: expected with --reliability-from")
         if self.reliability_from and self.reverse:
             raise FavError("--reliability-from: expected without --reverse; it describes flow to the frame before")
+        if self.outside and not self.mask:
+            raise FavError("--outside: expected with --mask, outside of which the second style is seen")
+        if self.outside and self.projection != PROJECTIONS[0]:
+            raise FavError(f"--outside: expected without --projection {self.projection}; a 360° video has one style")
         if not (self.mask or self.mask_strength == 1):
             raise FavError("--mask-strength: expected with --mask, which it weakens")
         if self.flow_y_up and not (self.flow_from or self.flow_forward_from):
@@ -144,6 +150,18 @@ def differences(job: JobSpec, wanted: JobSpec, request: Request) -> dict[str, st
         if any(getattr(job, name) != getattr(wanted, name) for name in records):
             found[options[0].name] = _difference(job, wanted, request, options)
     return found
+
+
+def stitch_words(request: Request, names: Iterable[str]) -> str:
+    """The options of `stitch` that make a request's film of the frames of a job which differs in these options."""
+    words = []
+    for option in (OPTIONS[name] for name in OPTIONS if name in names):
+        value = getattr(request, option.name)
+        if not is_unset(value):
+            words.append(option.typed(value))
+        elif option.name in ("mask", "preserve_colors"):
+            words.append(f"--no-{option.flag.removeprefix('--')}")
+    return " ".join(words)
 
 
 def _difference(job: JobSpec, wanted: JobSpec, request: Request, options: list[Option]) -> str:

@@ -273,6 +273,15 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
             metavar=CURVE,
         ),
     ] = 1.0
+    outside: Annotated[
+        File | None,
+        OptionInfo(
+            FRAMES,
+            "A second style where --mask is black; gray blends both. Every frame is stylized in both styles, which takes twice the "
+            "time; other masks then need no stylizing.",
+            metavar="STYLE",
+        ),
+    ] = None
     codec: Annotated[
         str,
         OptionInfo(
@@ -481,6 +490,7 @@ class JobSpec(JobOptions[str], frozen=True):
     first_frame_style_hash: str | None = None
     init_frame_hash: str | None = None
     mask_hash: str | None = None
+    outside_hash: str | None = None
     evaluate_hash: str | None = None
     loss_network_hash: str | None = None
     mix: tuple[str, ...] = ()  # further styles
@@ -569,6 +579,7 @@ class JobSpec(JobOptions[str], frozen=True):
                 (resolve_input(root, style), Curve.of(weight)) for style, weight in zip(self.mix, self.mix_weights)
             ),
             precision=self.precision,
+            outside=resolve_input(root, self.outside),
         )
 
     def postprocess_settings(self, root: Path) -> PostprocessSettings:
@@ -580,6 +591,7 @@ class JobSpec(JobOptions[str], frozen=True):
             resolve_input(root, self.mask),
             self.encoder.bits > 8,
             Curve.of(self.mask_strength),
+            self.outside is not None,
         )
 
     @property
@@ -603,8 +615,14 @@ class JobSpec(JobOptions[str], frozen=True):
 
     @property
     def network_size(self) -> tuple[int, int]:
-        """(width, height) of stylized frames, before they are brought to the film's size."""
+        """(width, height) at which the network runs."""
         return network_size((self.width, self.height), self.style_scale)
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """(width, height) of the published stylized frames: with `outside`, they have two of `network_size`."""
+        width, height = self.network_size
+        return width, 2 * height if self.outside else height
 
     def film(self, root: Path) -> Path:
         """The path of the film; for numbered images, that of their directory."""

@@ -110,6 +110,7 @@ def settings_from_request(
         request.mask,
         sixteen_bit,
         Curve.of(request.mask_strength),
+        request.outside is not None,
     )
     record = JobSpec(video="", style="", origin=origin_of(request), **{**options, "threads": threads, "out": str(out)})
     return settings, postprocessing, options["start"], options["stop"], options["cuts"], film_comment(record)

@@ -14,6 +14,9 @@ import numpy as np
 
 from fav.errors import FavError
 from fav.pipeline.artifacts import JobArtifacts, OmittedResults
+from fav.pipeline.film_comment import film_comment
+from fav.pipeline.spec import JobSpec
+from fav.stylize.outside import stack
 from fav.stylize.postprocess import mask_frames, postprocess
 from fav.stylize.settings import PostprocessSettings
 from fav.util.prefetch import prefetch
@@ -147,7 +150,7 @@ def preview(
         video: the source.
         file: the file to write.
         name: the film's.
-        mark: the film's comment.
+        mark: the first part of the film's comment; how the film is made follows.
         keep: called with number and content of each segment that is encoded here and has no missing frames.
 
     Returns:
@@ -168,7 +171,8 @@ def preview(
         except ResultVanishedError as error:
             with reading:
                 left_out.add(number, error)
-                return reader.read(number, timeline.index) // 2
+                dark = reader.read(number, timeline.index) // 2
+                return stack(dark, dark) if spec.outside else dark
 
     def made(number: int, segment: EncodedSegment) -> None:
         with reading:
@@ -180,8 +184,14 @@ def preview(
         FrameReader(video, size=spec.network_size, settings=spec.source) as reader,
         FilmSegments(artifacts, video, encoder, postprocessing, shown, made, name) as segments,
     ):
-        stitch(artifacts, video, file, encoder, segments.get, segments.again, name, mark)
+        stitch(artifacts, video, file, encoder, segments.get, segments.again, name, preview_comment(mark, spec))
     return left_out
+
+
+def preview_comment(mark: str, spec: JobSpec) -> str:
+    """The comment of a preview: its mark, and how the film is made, so that a preview can be made again, too."""
+    made_by = film_comment(spec)
+    return mark if made_by is None else f"{mark}, {made_by}"
 
 
 class FilmSegments:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from fav.pipeline.option import format_number
 from fav.pipeline.projection import projection_notes
 from fav.pipeline.provenance import provenance_of
 from fav.pipeline.repair import repair
-from fav.pipeline.request import Request, differences
+from fav.pipeline.request import Request, differences, stitch_words
 from fav.pipeline.resolve_options import with_chunk_length, with_cuts, with_loss_network
 from fav.pipeline.spec import INPUT_FIELDS, LINKED_INPUTS, OPTIONS, JobSpec
 from fav.pipeline.spec_fields import spec_fields
@@ -202,7 +203,9 @@ def _join(node: Node, job: Job, request: Request, wanted: JobSpec) -> SubmitResu
         raise FavError(f"job {job.name} has another {other}; use another --name for this one")
     if differing:
         same_frames = all(name in OPTIONS and OPTIONS[name].output_only for name in differing)
-        other_film = f", or make another film of its frames: {command('stitch')} {job.share.layout.root} {job.name}"
+        place = shlex.quote(str(job.share.layout.root))
+        words = stitch_words(request, differing)
+        other_film = f", or make another film of its frames: {command('stitch')} {place} {job.name} {words}".rstrip()
         raise FavError(
             f"job {job.name} exists with other options ({'; '.join(differing.values())}); use the same options to join "
             f"it, or another --name{other_film if same_frames else ''}"

@@ -28,6 +28,7 @@ from fav.stylize.blend import blend
 from fav.stylize.chain import FrameChain
 from fav.stylize.cube import FACES, cube_of
 from fav.stylize.cube_recurrence import CubeRecurrence, FaceFlows, Ready, cube_recurrence
+from fav.stylize.outside import split, stack
 from fav.stylize.recurrence import Recurrence
 from fav.stylize.settings import StyleSettings
 from fav.stylize.timeline import Timeline
@@ -81,8 +82,8 @@ class FrameStylizer:
         changes = not all(curve.is_constant for _, curve in settings.mix)
         if changes and chosen == "compile":
             raise FavError(
-                "backend compile: expected styles that are the same in all frames, got a --mix over time, for which it would "
-                "compile again at each frame; leave --backend out"
+                "backend compile: expected styles that are the same in all frames, got a --mix over time, for which it "
+                "would compile again at each frame; leave --backend out"
             )
         runner = partial(StyleRunner, device=device, backend=chosen, precision=settings.precision)
         # Submission has checked already whether a style without temporal input may make this film.
@@ -100,6 +101,10 @@ class FrameStylizer:
         self._flow = flows.make(
             settings.flow, settings.flow_weights, device, self.runner.precision, threads, settings.flow_downscale
         )
+        self._outside = None
+        if settings.outside:
+            outside_runner = runner(load_mixture(settings.outside, temporal=False))
+            self._outside = Recurrence(outside_runner, fill=settings.occlusion_fill, key=settings.key)
         self._files = FlowFiles.of(settings)
         self._decode_lock = Lock()  # the reader and the flow method are used by one thread at a time
         self._frames, self._flows = ThreadPoolExecutor(1, "stylize"), ThreadPoolExecutor(1, "prefetch flow")
@@ -303,7 +308,8 @@ class FrameStylizer:
         source = self.source(frame, index)
         if isinstance(self.recurrence, CubeRecurrence):
             return self.recurrence.first(source, frame, first_of_film, self._ready(frame))
-        return self.recurrence.first(source, frame, first_of_film)
+        image = self.recurrence.first(source, frame, first_of_film)
+        return image if self._outside is None else stack(image, self._outside.first(source, frame))
 
     def next(self, frame: int, index: FrameIndex, prior: np.ndarray, flow_field: FlowField | FaceFlows) -> np.ndarray:
         """Stylize a frame, given the stylized frame `prior` before it."""
@@ -313,7 +319,11 @@ class FrameStylizer:
             return self.recurrence.next(source, prior, flow_field, frame, self._ready(frame))
         if not isinstance(self.recurrence, Recurrence) or not isinstance(flow_field, FlowField):
             raise ValueError("expected the flow of faces for a 360° video, and that of frames for another")
-        return self.recurrence.next(source, prior, flow_field, frame)
+        if self._outside is None:
+            return self.recurrence.next(source, prior, flow_field, frame)
+        inside, outside = split(prior)
+        image = self.recurrence.next(source, inside, flow_field, frame)
+        return stack(image, self._outside.next(source, outside, flow_field, frame))
 
     def _mix_for(self, frame: int, index: FrameIndex) -> None:
         """Let the runner have the network of this frame, where it changes over time."""

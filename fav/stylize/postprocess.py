@@ -12,6 +12,7 @@ import numpy as np
 
 from fav.errors import FavError
 from fav.stylize.blend import blend, luma, style_weight, to_uint16, transfer_chroma
+from fav.stylize.outside import split
 from fav.stylize.settings import PostprocessSettings
 from fav.util.image_sequence import is_sequence
 from fav.util.images import read_image, resize
@@ -30,7 +31,7 @@ def postprocess(
     """Apply the postprocessing to stylized frames.
 
     Args:
-        frames: (H, W, 3) uint8 BGR, all of one size.
+        frames: (H, W, 3) uint8 BGR, all of one size; with `postprocessing.outside`, those of `fav.stylize.outside.stack`.
         postprocessing: what to apply.
         video: the source; it is decoded only if needed.
         index: of the source.
@@ -44,12 +45,15 @@ def postprocess(
     Raises:
         FavError: the mask ends before the frames do.
     """
-    if not postprocessing.needs_source:
-        for frame in frames:
-            yield resize(to_uint16(frame) if postprocessing.sixteen_bit else frame, postprocessing.size)
-        return
     if postprocessing.mask and masks is None:
         masks = mask_frames(postprocessing.mask, postprocessing.size, start, postprocessing.sixteen_bit)
+    if postprocessing.outside:
+        frames = _with_outside(frames, postprocessing, index, start, masks)
+        masks = None
+    if not postprocessing.needs_source:
+        for frame in frames:
+            yield _in_size(frame, postprocessing)
+        return
     with FrameReader(
         video, size=postprocessing.size, settings=settings, sixteen_bit=postprocessing.sixteen_bit
     ) as reader:
@@ -61,10 +65,31 @@ def postprocess(
                 postprocessing.mask_strength.at(*moment),
             )
             source = reader.read(number, index)
-            stylized = resize(to_uint16(frame) if postprocessing.sixteen_bit else frame, postprocessing.size)
+            stylized = _in_size(frame, postprocessing)
             yield blend(
                 source, transfer_chroma(stylized, source) if postprocessing.preserve_colors else stylized, weight
             )
+
+
+def _in_size(frame: np.ndarray, postprocessing: PostprocessSettings) -> np.ndarray:
+    """A frame in the size and type of the film."""
+    return resize(to_uint16(frame) if postprocessing.sixteen_bit else frame, postprocessing.size)
+
+
+def _with_outside(
+    frames: Iterable[np.ndarray],
+    postprocessing: PostprocessSettings,
+    index: FrameIndex,
+    start: int,
+    masks: Iterator[np.ndarray] | None,
+) -> Iterator[np.ndarray]:
+    """Put both halves of frames of `fav.stylize.outside` together, in the film's size; without masks, only the first."""
+    for number, frame in enumerate(frames, start):
+        inside, outside = split(frame)
+        share = postprocessing.mask_strength.at(number, index.seconds(number))
+        weight = style_weight(1.0, next(masks) if masks else None, share)
+        inside = _in_size(inside, postprocessing)
+        yield inside if np.ndim(weight) == 0 else blend(_in_size(outside, postprocessing), inside, weight)
 
 
 def mask_frames(mask: Path, size: tuple[int, int], start: int = 0, sixteen_bit: bool = False) -> Iterator[np.ndarray]:

@@ -23,6 +23,7 @@ class StyleSettings:
         precision: bfloat16 is used only if the processor supports it, otherwise float32.
         key: seed of random fills.
         mix: further styles and their weights over time.
+        outside: the style of the second half of each frame (`fav.stylize.outside`).
     """
 
     style: Path
@@ -45,6 +46,7 @@ class StyleSettings:
     projection: str = PROJECTIONS[0]
     key: str = ""
     mix: tuple[tuple[Path, Curve], ...] = ()
+    outside: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class PostprocessSettings:
         mask: an image, video or image sequence; the film is stylized where it is white.
         sixteen_bit: return uint16 frames, for a film of more than 8 bits.
         mask_strength: how much the mask counts over time: 1 is the mask as it is, 0 is as without a mask.
+        outside: whether frames have a second style (`fav.stylize.outside`), which the film has where the mask is black.
     """
 
     size: tuple[int, int]
@@ -66,10 +69,12 @@ class PostprocessSettings:
     mask: Path | None
     sixteen_bit: bool = False
     mask_strength: Curve = Curve.constant(1)
+    outside: bool = False
 
     @property
     def needs_source(self) -> bool:
-        return self.preserve_colors or not self.strength.is_always(1) or self.mask is not None
+        masked = self.mask is not None and not self.outside
+        return self.preserve_colors or not self.strength.is_always(1) or masked
 
 
 def network_size(size: tuple[int, int], style_scale: float) -> tuple[int, int]:

@@ -39,6 +39,8 @@ from fav.pipeline.provenance import lines_of
 from fav.pipeline.spec import JobSpec
 from fav.util.safe_path import resolve_inside
 from fav.web import forms, pictures, places, uploads
+from fav.web.learning import NAME as LEARNING
+from fav.web.learning import Learning, Order
 from fav.web.live import EVERY_S, Live
 from fav.web.media import NO_OPENER, Cache, file_response
 from fav.web.security import Access, Guard
@@ -70,13 +72,15 @@ class Web:
         root: The shared directory.
         access: Who may ask.
         every_s: Seconds between two looks at the share.
+        train_words: Further words of each `fav train` that the page starts.
     """
 
-    def __init__(self, root: Path, access: Access, every_s: float = EVERY_S):
+    def __init__(self, root: Path, access: Access, every_s: float = EVERY_S, train_words: tuple[str, ...] = ()):
         self.root, self.access = Path(os.path.abspath(root)), access
         self.live = Live(open_share(self.root, read_only=True), cards, every_s)
         self.small, self.large = Worker("pictures", 60), Worker("painting")
         self.cache = Cache()
+        self.learning = Learning(self.root, train_words)
         self.templates = Environment(
             loader=FileSystemLoader(HERE / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
         )
@@ -99,6 +103,10 @@ class Web:
             get("/machines", self.machines),
             get("/machines/logs/{name}", self.log),
             get("/styles", self.styles),
+            post("/styles/learn", self.learn),
+            post("/styles/learn/{name}/{action}", self.learn_act),
+            get("/styles/learn/{name}/{which}.png", self.learn_picture),
+            get("/api/learning", self.learn_state),
             get("/events", self.events),
             get("/jobs/{name}/frame.jpg", self.job_picture),
             get("/jobs/{name}/film", self.job_film),
@@ -111,6 +119,7 @@ class Web:
             get("/api/video", self.video),
             get("/api/moment.jpg", self.moment),
             get("/api/picture.jpg", self.picture),
+            get("/api/picture.json", self.picture_facts),
             get("/api/trial.jpg", self.trial),
             get("/api/style.jpg", self.style_preview),
             post("/api/estimate", self.estimate),
@@ -127,6 +136,7 @@ class Web:
 
     def close(self) -> None:
         self.live.close()
+        self.learning.close()
         self.small.close()
         self.large.close()
 
@@ -191,6 +201,35 @@ class Web:
         """The styles that can be named."""
         found = await run_in_threadpool(lambda: list(places.styles(self.root)))
         return self._page("styles.html", request, styles=found)
+
+    # ---- learning a style
+    async def learn(self, request: Request) -> Response:
+        """Begin to learn a style, as the command `train` does."""
+        fields = await _json(request)
+        line = await run_in_threadpool(lambda: self.learning.begin(Order.of(fields)))
+        return JSONResponse({"line": line})
+
+    async def learn_act(self, request: Request) -> Response:
+        """Stop a training, or continue it."""
+        name, action = request.path_params["name"], request.path_params["action"]
+        fields = await _json(request)
+        if action == "stop":
+            said = await run_in_threadpool(self.learning.stop, name)
+        elif action == "continue":
+            said = await run_in_threadpool(lambda: self.learning.go_on(name, fields.get("minutes", 0)))
+        else:
+            raise HTTPException(404, "there is no such action")
+        return JSONResponse({"said": [said]})
+
+    async def learn_picture(self, request: Request) -> Response:
+        """The sheet of a training, or the plot of its losses."""
+        name, which = request.path_params["name"], request.path_params["which"]
+        path = await run_in_threadpool(self.learning.picture, name, which)
+        return await run_in_threadpool(file_response, request, self.root, path)
+
+    async def learn_state(self, request: Request) -> Response:
+        """All trainings, and how far they are."""
+        return JSONResponse({"trainings": await run_in_threadpool(self.learning.all)})
 
     def _page(self, template: str, request: Request, **values: Any) -> Response:
         html = self.templates.get_template(template).render(
@@ -284,6 +323,7 @@ class Web:
         )
         keys = await run_in_threadpool(places.listed, self.root, "video")
         sheets = await run_in_threadpool(places.listed, self.root, "picture")
+        sheets = [key for key in sheets if not key.startswith(f"{LEARNING}/")]  # not those of trainings
         styles = await run_in_threadpool(lambda: list(places.styles(self.root)))
         videos = [key for key in keys if key not in films]
         return JSONResponse({"videos": videos, "pictures": sheets, "styles": styles})
@@ -304,6 +344,11 @@ class Web:
         path, width = await self._file(request, "picture", "picture"), _width(request)
         key = ("picture", str(path), await run_in_threadpool(_tag, path), width)
         return await self._picture(request, key, lambda: self.small.submit(pictures.picture, path, width))
+
+    async def picture_facts(self, request: Request) -> Response:
+        """The size of a picture of the share."""
+        path = await self._file(request, "picture", "picture")
+        return JSONResponse(await self._wait(request, self.small.submit(pictures.picture_facts, path)))
 
     async def trial(self, request: Request) -> Response:
         """A frame of a video in a style, in all its strength; the header X-Seconds has the time of a frame."""

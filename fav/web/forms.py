@@ -100,7 +100,8 @@ def _value(root: Path, option: Option, value: object) -> Any:
         raise refusal
     value = value.strip()
     if option.kind == FILE:
-        return places.style_of(root, value) if option.name == "first_frame_style" else places.file_of(root, value)
+        of_style = option.name in ("first_frame_style", "outside")
+        return places.style_of(root, value) if of_style else places.file_of(root, value)
     try:
         if option.name == "chunk" and value == "auto":
             return AUTO_CHUNK
@@ -161,6 +162,8 @@ def filled_from(job: Job) -> dict[str, Any]:
     options["width"] = spec.width
     if spec.mask and places.is_input(root, spec.mask):
         options["mask"] = spec.mask
+    if spec.outside and places.is_input(root, spec.outside):
+        options["outside"] = spec.outside
     if spec.mix:
         options["mix"] = [list(pair) for pair in zip(spec.mix, spec.mix_weights)]
     origin = Path((spec.provenance or {}).get("style", ""))

@@ -62,6 +62,12 @@ def picture(path: Path, width: int) -> bytes:
     return _jpeg(_fit(read_image(path), width), THUMB)
 
 
+def picture_facts(path: Path) -> dict[str, int]:
+    """The `width` and `height` of a picture of the user, in pixels."""
+    height, width = read_image(path).shape[:2]
+    return {"width": width, "height": height}
+
+
 def trial(
     video: Path, seconds: float, style: Path, mix: tuple[tuple[Path, float], ...], style_scale: float, width: int | None
 ) -> tuple[bytes, float]:
@@ -210,7 +216,7 @@ class _Known:
         spec = self.artifacts.spec
         painted, size = self.artifacts.frame(number), self._size(width)
         finish = replace(spec.postprocess_settings(self.root), size=size)
-        if not finish.needs_source:
+        if not (finish.needs_source or finish.outside):
             return resize(painted, size)
         video = resolve_input(self.root, spec.video)
         return next(postprocess([painted], finish, video, self.artifacts.timeline.index, number, spec.source))

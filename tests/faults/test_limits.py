@@ -116,7 +116,8 @@ def test_both_limits_of_an_option_are_those_of_nodes(clip, style, source, option
         with pytest.raises(click.ClickException):
             typed(clip, style, [f"--{option.replace('_', '-')}={value}"])
         with pytest.raises(
-            FavError, match=f"{OPTIONS[option].flag}: expected (a|an odd)( whole)? number from {least} to {most}, got"
+            FavError,
+            match=f"{OPTIONS[option].flag}: expected (a|an odd)( whole)? number from {least} to {most}(, or a curve such as 0:0,5:1)?, got",
         ):
             Request(str(clip), style, **{option: value}).check()
 

@@ -10,6 +10,7 @@ from fav.cli.tools import main
 from fav.errors import FavError
 from fav.model.interpolation import load_mixture
 from fav.model.runner import StyleRunner
+from fav.pipeline.job_control import submit_and_notify
 from fav.stylize.blend import blend, style_weight
 from fav.util.curve import parse
 from fav.video import FrameReader, write_film
@@ -195,3 +196,35 @@ def test_compiling_backend_refuses_a_mix_over_time(share, clip, style, other):
     job = create(share, clip, style, frames=2, mix=((other, "0f:1,2f:0"),))
     with pytest.raises(FavError, match="backend compile: expected styles that are the same in all frames"):
         work(job, backend="compile")
+
+
+def test_page_asks_for_curves_and_second_styles_as_the_command_line_does(share, clip, style, other, tmp_path):
+    pytest.importorskip("starlette", reason="the extra `web` is not installed")
+    from fav.web import forms
+
+    root = share.layout.root
+    (root / "clip.mp4").write_bytes(clip.read_bytes())
+    (root / "a.safetensors").write_bytes(style.read_bytes())
+    (root / "b.safetensors").write_bytes(other.read_bytes())
+    cv2.imwrite(str(root / "mask.png"), np.zeros((4, 4), np.uint8))
+    options = {
+        "strength": "0:0,0.5s:1",
+        "mix": [["b.safetensors", "0:1,0.5:0"]],
+        "mask": "mask.png",
+        "outside": "b.safetensors",
+    }
+    fields = {"video": "clip.mp4", "style": "a.safetensors", "options": {**options, "mask_strength": "0f:0,9f:.5"}}
+    request = forms.request_from(root, fields)
+    assert (request.strength, request.mask_strength) == ("0:0,0.5:1", "0f:0,9f:0.5")
+    assert request.mix == ((root / "b.safetensors", "0:1,0.5:0"),) and request.outside == root / "b.safetensors"
+    for change in (
+        {"strength": "0:0,0:1"},
+        {"strength": "0:0,1:2"},
+        {"mix": [["b.safetensors", "0:1,x"]]},
+        {"outside": "../b"},
+    ):
+        with pytest.raises(FavError):
+            forms.request_from(root, {**fields, "options": {**options, **change}})
+    again = forms.filled_from(submit_and_notify(share, request).job)
+    assert again["options"]["strength"] == "0:0,0.5:1" and again["options"]["mix"][0][1] == "0:1,0.5:0"
+    assert forms.request_from(root, again).outside.read_bytes() == other.read_bytes()

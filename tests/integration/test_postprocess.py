@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from shlex import quote
 
 import cv2
 import numpy as np
@@ -241,12 +242,12 @@ def test_controls_are_recorded_and_others_are_refused_with_the_cure(share, clip,
     assert spec.postprocess_settings(share.layout.root).mask.read_bytes() == mask.read_bytes()
     submit = ("submit", share.layout.root, clip, style, "--name", "job")
     told_name(call(*submit, "--strength", 0.4, "--mask", mask, "--style-scale", 2))
-    stitch = f"coordinator.py stitch {share.layout.root} job"
+    stitch = f"coordinator.py stitch {quote(str(share.layout.root))} job"
     refused(
         call(*submit, "--strength", 0.5, "--preserve-colors", "--mask", mask, "--style-scale", 2),
         "--strength 0.4, not --strength 0.5",
         "no --preserve-colors, not --preserve-colors",
-        stitch,
+        f"{stitch} --strength 0.5 --preserve-colors",
     )
     picture(mask, np.full((4, 4), 8))
     refused(call(*submit, "--strength", 0.4, "--mask", mask, "--style-scale", 2), "mask has another content", stitch)

@@ -6,13 +6,16 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 import coordinator
 from fav.pipeline.artifacts import JobArtifacts
+from fav.pipeline.film_comment import film_comment
 from fav.pipeline.task_names import encode_task, frame_task
 from fav.stylize.blend import luma
 from fav.video import FrameReader, decode
 from tests.helpers.checkout import ROOT
+from tests.helpers.clips import comment_of
 from tests.helpers.video_jobs import CUT, FRAMES, create, make_clip, probe, work
 
 
@@ -108,3 +111,17 @@ def test_directory_in_the_way_is_one_line(share, clip, style, command, suffix):
         and "expected a free name for a file, got a directory" in made.output
         and made.output.count("\n") == 1
     )
+
+
+def test_preview_says_how_its_film_is_made(share, clip, style):
+    job = create(share, clip, style, name="film", frames=4, strength=0.5)
+    assert work(job)
+    previewed(share, "film")
+    film, root = film_comment(JobArtifacts(job).spec), share.layout.root
+    comment = comment_of(root / "film.preview.mp4")
+    assert comment == f"fav preview of {job.manifest.id}, {film}" and "--strength 0.5" in film
+    previewed(share, "film")  # it is still known as the program's own, and replaced
+    for name in ("small.gif", "small.webp"):
+        previewed(share, "film", "--out", str(root / name))
+    with Image.open(root / "small.gif") as gif, Image.open(root / "small.webp") as webp:
+        assert gif.info["comment"].decode() == webp.getexif()[0x010E] == film

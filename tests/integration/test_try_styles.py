@@ -82,3 +82,19 @@ def test_own_styles_are_listed_and_named(style, tmp_path, monkeypatch):
     assert told.exit_code == 0 and str(own / "mine.safetensors") in told.output and "arch:" in told.output
     assert style_file(Path("mine")) == own / "mine.safetensors"
     refused(call(main, "styles", own / "broken.safetensors"), "broken.safetensors")
+
+
+def test_styles_of_a_shared_directory_are_listed_and_one_is_shown_on_a_sheet(share, style, tmp_path):
+    root = share.layout.root
+    (root / "mine").mkdir()
+    (root / "mine/tiny.safetensors").write_bytes(style.read_bytes())
+    listed = call(main, "styles", root).output
+    assert "wave" in listed and "tiny" in "".join(
+        line.replace("│", "").replace(" ", "") for line in listed.splitlines()
+    )
+    shown = call(main, "styles", root / "mine/tiny.safetensors", "--sheet", tmp_path / "sheet.png")
+    assert shown.exit_code == 0 and f"done: {tmp_path / 'sheet.png'}" in shown.output, shown.output
+    rows = cv2.imread(str(tmp_path / "sheet.png"))
+    assert rows.shape[1] > 480 and rows.shape[0] > 2 * 270  # the frame itself, and the style
+    refused(call(main, "styles", style, "--sheet", tmp_path / "sheet.png"), "sheet.png")
+    refused(call(main, "styles", style, "--sheet", tmp_path / "sheet.gif"), "expected a name that ends in .png or .jpg")

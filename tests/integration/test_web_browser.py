@@ -1,14 +1,18 @@
 """The whole way in a real browser, with a real server and a real node: send a video, adjust, start, pause, resume, watch the film.
 
 The film is, byte for byte, that of the command line. Takes a minute: `bash bin/test -n 0 -m slow tests/integration/test_web_browser.py`.
+With FAV_AXE=/path/to/axe.min.js, a file of the package axe-core, all pages are also checked for faults that keep people out.
 """
 
+import json
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,10 +22,12 @@ pytest.importorskip("starlette", reason="the extra `web` is not installed")
 pytest.importorskip("uvicorn", reason="the extra `web` is not installed")
 
 from fav.stylize.blend import blend, transfer_chroma
+from fav.web.learning import MARK, MARK_FILE, RECORD
 from shared.jobs import find_job
 from tests.helpers.browser import chromium
 from tests.helpers.checkout import ROOT
 from tests.helpers.job_system import make_share
+from tests.helpers.training_material import make_painting
 from tests.helpers.video_jobs import create, film_of, start_node, work
 
 PATIENCE_S = 120
@@ -247,3 +253,101 @@ def test_no_page_is_wider_than_the_window(browser, served, clip, size, dark):
         assert js(named) == 0, address
         light = js("return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0] > 128")
         assert light is not dark
+
+
+@pytest.fixture
+def furnished(served, clip, style):
+    """The share with a finished film, a video, a painting and a training, and the addresses of all its pages."""
+    root, link = served
+    shutil.copy(clip, root / "clip.mp4")
+    make_painting(root / "stripes.png")
+    job = create(make_share(root), root / "clip.mp4", root / "tiny.safetensors", frames=4)
+    assert work(job)
+    training = root / "learning" / "mine"
+    training.mkdir(parents=True)
+    (training.parent / MARK_FILE).write_bytes(MARK)
+    order = {"painting": "stripes.png", "crop": None, "minutes": 30, "on": "elsewhere"}
+    (training / RECORD).write_text(json.dumps(order))
+    (training / "mine.sheet.png").write_bytes((root / "stripes.png").read_bytes())
+    (training / "mine.losses.csv").write_text("iteration,total\n1,9.5\n2,8\n")
+    return root, link, ["/", "/new", f"/new?again={job.name}", f"/films/{job.name}", "/machines", "/styles"]
+
+
+def settled(browser, address: str) -> None:
+    """Open a page, choose what opens the rest of it, and wait until it is quiet."""
+    browser.get(address)
+    js = browser.execute_script
+    choose = """for (const [id, value] of [["painting", "stripes.png"], ["mask-kind", "draw"], ["mix", "tiny.safetensors"]]) {
+                  const e = document.getElementById(id);
+                  if (e) { e.value = value; e.dispatchEvent(new Event("change")); e.dispatchEvent(new Event("input")); } }
+                document.querySelector("input[name=video][value='clip.mp4']")?.click();
+                for (const e of document.querySelectorAll("details")) e.open = true;"""
+    time.sleep(1.5)
+    js(choose)
+    time.sleep(1.5)
+
+
+def settle_scheme(browser, dark: bool) -> None:
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+
+
+@pytest.mark.skipif("FAV_AXE" not in os.environ, reason="FAV_AXE does not name the file axe.min.js of axe-core")
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_no_serious_fault_on_any_page(browser, furnished, dark):
+    _, link, pages = furnished
+    settle_scheme(browser, dark)
+    browser.get(link)
+    serious = []
+    for address in pages:
+        settled(browser, link.partition("/?")[0] + address)
+        browser.execute_script(Path(os.environ["FAV_AXE"]).read_text())
+        found = browser.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+        serious += [
+            (address, one["id"], one["impact"], one["nodes"][0]["html"][:200], one["nodes"][0]["failureSummary"][:300])
+            for one in found["violations"]
+            if one["impact"] in ("serious", "critical")
+        ]
+        assert found["passes"], address
+    assert not serious, serious
+
+
+def test_every_control_of_every_page_is_reached_by_the_keyboard_and_seen(browser, furnished):
+    from selenium import webdriver
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    _, link, pages = furnished
+    settle_scheme(browser, False)
+    browser.get(link)
+    js = browser.execute_script
+    # Of a group of radio buttons one is reached; arrow keys move on.
+    wanted = """const groups = new Set();
+        return [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0'], video[controls]")]
+          .filter(e => e.checkVisibility({ visibilityProperty: true }) && !e.disabled && e.tabIndex >= 0)
+          .filter(e => e.type !== "radio" || !groups.has(e.name) && groups.add(e.name))
+          .map((e, n) => { e.dataset.seen ??= ""; return e.type === "radio" ? e.name : (e.dataset.n = String(n)); })"""
+    visited = """const e = document.activeElement, s = getComputedStyle(e), box = e.getBoundingClientRect();
+        const shown = s.outlineStyle !== "none" || s.boxShadow !== "none" || e.closest("label")?.matches(":focus-within");
+        return e === document.body ? null : [e.type === "radio" ? e.name : e.dataset.n, Boolean(shown), e.outerHTML.slice(0, 120)]"""
+    troubles = []
+    for address in pages:
+        settled(browser, link.partition("/?")[0] + address)
+        expected, found, unseen = set(js(wanted)), set(), []
+        js("document.activeElement.blur(); window.scrollTo(0, 0)")
+        for _ in range(3 * len(expected) + 20):
+            webdriver.ActionChains(browser).send_keys(Keys.TAB).perform()
+            told = js(visited)
+            if told is None:
+                break
+            found.add(told[0])
+            if not told[1]:
+                unseen.append(told[2])
+        missed = [
+            js("return document.querySelector(`[data-n='${arguments[0]}']`)?.outerHTML.slice(0, 150)", n) or n
+            for n in expected - found
+        ]
+        troubles += [(address, missed, unseen)] if missed or unseen else []
+        assert browser.find_elements(By.CSS_SELECTOR, "main h1")
+    assert not troubles, troubles

@@ -16,9 +16,11 @@ names = sys.argv[1].split()
 torch.cuda.is_available = lambda: bool(names)
 torch.cuda.device_count = lambda: len(names)
 torch.cuda.get_device_properties = lambda number: types.SimpleNamespace(uuid=names[number])
-from fav.pipeline.device_lock import acquire_device
+torch.cuda.get_device_name = lambda device: f"Card {names[int(device.partition(':')[2])]}"
+from fav.pipeline.device_lock import acquire_device, device_words
 print(acquire_device(*sys.argv[2:]), flush=True)
 print(acquire_device(*sys.argv[2:]), flush=True)
+print(device_words(acquire_device(*sys.argv[2:])), flush=True)
 sys.stdin.read()
 """
 
@@ -47,6 +49,15 @@ def process(monkeypatch, tmp_path):
     for one in started:
         one.kill()
         one.communicate()
+
+
+@pytest.mark.slow
+def test_log_says_which_card_auto_is(process):
+    card = str(uuid4())
+    holder, _ = process([card], "auto")
+    assert holder.stdout.readline() == f"cuda:0, Card {card}\n"
+    assert process([card], "auto")[0].stdout.readline() == "cpu, because no GPU is free, or the backend uses none\n"
+    assert process([], "auto")[0].stdout.readline() == "\n"
 
 
 def test_nodes_of_one_machine_take_a_card_each_and_then_the_processor(process):

@@ -1,6 +1,7 @@
 // A new film: choose a video, look at a moment in every style, adjust, and start. What is typed at last is what the line says.
 import { bitmap, get, post, say } from "./page.js";
 import { mix as blend } from "./blend.js";
+import { curveAt } from "./curve.js";
 import { upload } from "./upload.js";
 
 const $ = (id) => document.getElementById(id);
@@ -21,6 +22,8 @@ const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed
 const later = (call, ms) => { let timer; return (...args) => { clearTimeout(timer); timer = setTimeout(() => call(...args), ms); }; };
 const duration = (s) => s < 60 ? `${Math.ceil(s)} s` : s < 3600 ? `${Math.round(s / 60)} min` : `${Math.floor(s / 3600)} h ${Math.round((s % 3600) / 60)} min`;
 const scale = () => 2 ** Number($("scale").value);
+/** What a slider says, or the curve beside it, at the chosen moment. */
+const now = (id) => curveAt($(`${id}-curve`).value, Number($("at").value), state.facts?.rate) ?? Number($(id).value);
 const wait = (words) => { $("wait").textContent = words; $("wait").hidden = !words; };
 
 /** One choice of several, with a picture: a radio button and its label. */
@@ -135,7 +138,7 @@ function trialAddress(style) {
   const query = new URLSearchParams({ video: state.video, at: Number($("at").value).toFixed(3), style, style_scale: scale().toFixed(4), width: filmWidth() });
   if ($("mix").value && $("mix").value !== style) {
     query.set("mix", $("mix").value);
-    query.set("weight", $("weight").value);
+    query.set("weight", Math.min(Math.max(now("weight"), 0.01), 0.99));
   }
   return `/api/trial.jpg?${query}`;
 }
@@ -196,7 +199,7 @@ function draw() {
     if (!painted || painted.width !== canvas.width) return pen.putImageData(state.source, 0, 0);
     const out = pen.createImageData(canvas.width, canvas.height);
     const split = Math.round((canvas.width * Number($("split").value)) / 100);
-    blend(state.source, painted, out, { strength: Number($("strength").value), colors: $("colors").checked, mask: maskData(), split });
+    blend(state.source, painted, out, { strength: now("strength"), colors: $("colors").checked, mask: maskData(), split });
     pen.putImageData(out, 0, 0);
     if (split > 0 && split < canvas.width) { pen.fillStyle = "#fffc"; pen.fillRect(split - 1, 0, 2, canvas.height); }
     canvas.setAttribute("aria-label", `The moment ${$("at-words").textContent} in the style ${state.style}`);
@@ -204,9 +207,9 @@ function draw() {
 }
 
 function words() {
-  $("strength-words").textContent = Number($("strength").value).toFixed(2);
+  $("strength-words").textContent = now("strength").toFixed(2);
   $("scale-words").textContent = `× ${Math.round(scale() * 100) / 100}`;
-  $("weight-words").textContent = Number($("weight").value).toFixed(2);
+  $("weight-words").textContent = now("weight").toFixed(2);
   $("scale").setAttribute("aria-valuetext", $("scale-words").textContent);
   $("weight-control").hidden = !$("mix").value;
 }
@@ -287,10 +290,11 @@ function wanted() {
     const value = input.type === "checkbox" ? input.checked : input.value.trim();
     if (value !== "" && value !== false) options[input.dataset.option] = value;
   }
-  if (Number($("strength").value) !== 1) options.strength = Number($("strength").value);
+  const over = (id) => $(`${id}-curve`).value.trim() || Number($(id).value);
+  if (over("strength") !== 1) options.strength = over("strength");
   if ($("colors").checked) options.preserve_colors = true;
   if (Number($("scale").value)) options.style_scale = Math.round(scale() * 10000) / 10000;
-  if ($("mix").value && $("mix").value !== state.style) options.mix = [[$("mix").value, Number($("weight").value)]];
+  if ($("mix").value && $("mix").value !== state.style) options.mix = [[$("mix").value, over("weight")]];
   if ($("mask-kind").value === "file") options.mask = $("mask-file").value;
   return { video: state.video, style: state.style, options };
 }
@@ -380,11 +384,11 @@ $("styles").addEventListener("change", (event) => pickStyle(event.target.value))
 $("video-find").addEventListener("input", (event) => {
   for (const card of $("videos").children) card.hidden = !card.textContent.toLowerCase().includes(event.target.value.toLowerCase());
 });
-$("at").addEventListener("input", () => { $("at-words").textContent = clock(Number($("at").value)); });
+$("at").addEventListener("input", () => { $("at-words").textContent = clock(Number($("at").value)); words(); });
 $("at").addEventListener("input", later(scrub, 180));
-for (const id of ["strength", "colors", "split"]) $(id).addEventListener("input", () => { words(); draw(); if (id !== "split") estimate(); });
+for (const id of ["strength", "strength-curve", "colors", "split"]) $(id).addEventListener("input", () => { words(); draw(); if (id !== "split") estimate(); });
 const repaint = later(() => { state.painted.clear(); draw(); paintAll(); estimate(); }, 400);
-for (const id of ["scale", "mix", "weight"]) $(id).addEventListener("input", () => { words(); repaint(); });
+for (const id of ["scale", "mix", "weight", "weight-curve"]) $(id).addEventListener("input", () => { words(); repaint(); });
 for (const id of ["mask-kind", "mask-file"]) $(id).addEventListener("change", maskChanged);
 const resized = later(scrub, 500);
 $("settings").addEventListener("input", (event) => { estimate(); if (["width", "scale"].includes(event.target.dataset.option)) resized(); });
@@ -393,14 +397,14 @@ $("settings").addEventListener("input", (event) => { estimate(); if (["width", "
 function prefill() {
   for (const [name, value] of Object.entries(filled.options || {})) {
     const input = document.querySelector(`[data-option="${CSS.escape(name)}"]`);
-    if (name === "strength") $("strength").value = value;
+    if (name === "strength") $(typeof value === "string" ? "strength-curve" : "strength").value = value;
     else if (name === "preserve_colors") $("colors").checked = value;
     else if (name === "style_scale") $("scale").value = Math.log2(value);
     else if (name === "mix") {
       const [key, weight] = value[0];
       if (![...$("mix").options].some((one) => one.value === key)) $("mix").append(element("option", { value: key, textContent: "that of the film before" }));
       $("mix").value = key;
-      $("weight").value = weight;
+      $(typeof weight === "string" ? "weight-curve" : "weight").value = weight;
     }
     else if (name === "mask") {
       $("mask-file").append(element("option", { value, textContent: "the mask of the film before" }));
