@@ -67,7 +67,9 @@ def _show(share: SharedDir, now: Snapshot, verbose: bool, provenance: bool) -> N
             click.echo(line)
         if one.state == JobStatus.FINISHED:
             try:
-                click.echo(f"  film     {finished_film(share.layout.root, one.name, one.film)}")
+                click.echo(
+                    f"  {'style' if one.learning else 'film':<8} {finished_film(share.layout.root, one.name, one.film)}"
+                )
             except FavError as error:
                 click.echo(f"  {error}")
         for label, text in lines_of(one.provenance).items() if provenance else ():

@@ -13,6 +13,16 @@ from fav.cli.common import one_line_errors
 from fav.cli.log_options import LOG, log_settings, start_record
 from fav.cli.options import FILE, NumberType, limits, options
 from fav.cli.outputs import check_place
+from fav.cli.train_job import (
+    JOB_OPTIONS,
+    LOCAL_OPTIONS,
+    SHARED_OPTIONS,
+    TypedTraining,
+    refuse_options,
+    shared_of,
+    sort_for_share,
+    train_in_share,
+)
 from fav.errors import FavError
 from fav.model.architecture import PRESETS
 from fav.model.bundled_styles import style_file
@@ -22,6 +32,7 @@ from fav.training.config import (
     DEFAULT_MIX,
     DEFAULT_STEPS,
     FITTED_DECAY,
+    FITTED_ITERATIONS,
     FITTED_MINUTES,
     FITTED_STEPS,
     PIXEL_LOSSES,
@@ -44,7 +55,7 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
 
 
 @click.command()
-@click.argument("inputs", type=FILE, nargs=-1, metavar="[STYLE_IMAGE] [PHOTOS_DIR] [OUT]")
+@click.argument("inputs", type=FILE, nargs=-1, metavar="[SHARED] [STYLE_IMAGE] [PHOTOS_DIR] [OUT]")
 @click.option(
     "--steady",
     type=FILE,
@@ -292,6 +303,7 @@ OF_PAINTINGS = ("style_size", "style_crop", "style_clean", "style_scales")  # op
 @click.option(
     "--sheet-every", type=NumberType(0), default=15, show_default=True, help="Minutes between two contact sheets."
 )
+@options(JOB_OPTIONS)
 @options(LOG)
 @click.pass_context
 @one_line_errors
@@ -310,6 +322,11 @@ def train(
     minutes: float | None,
     save_every: float,
     sheet_every: float,
+    nodes: int,
+    seeds: int,
+    task_iterations: int | None,
+    name: str | None,
+    bit_exact: bool,
     **values,
 ) -> None:
     """Learn a style from a painting and photos.
@@ -320,14 +337,26 @@ def train(
     directory. After an interruption, the same line continues. The command also writes a contact sheet, the losses as a plot
     and a table, and OUT.training, the state to continue from. With --steady MODEL, an image model takes the painting's
     place, and STYLE_IMAGE is left out.
+
+    With SHARED, a shared directory, the training is a job that any number of nodes work on, one after the other; several
+    paintings, or --seeds, are learned side by side. Nodes start here (--nodes), and elsewhere with `fav node SHARED`.
     """
-    style_image, photos_dir, out = _sorted_out(context, inputs, steady, video)
+    shared = shared_of(inputs)
+    if shared:
+        paintings, photos_dir, out = sort_for_share(shared, inputs[1:], steady)
+        style_image = paintings[0]
+        refuse_options(context, LOCAL_OPTIONS, "expected without SHARED")
+    else:
+        refuse_options(context, SHARED_OPTIONS, "expected with SHARED, a shared directory, as the first word")
+        style_image, photos_dir, out = _sorted_out(context, inputs, steady, video)
+        paintings = (style_image,)
     # Read when PyTorch is imported. Threads that spin while they wait take the cores from the samples' workers and from
     # everybody else: on two busy cores an iteration took 11 to 18 s, with this 2 to 3 s.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     values["arch"] = PRESETS.get(values["arch"], values["arch"])
-    names = OutputPaths(check_place(out))
-    names.check()
+    names = OutputPaths(check_place(out)) if out and not shared else None
+    if names:
+        names.check()
     values["mix"] = values["mix"] or DEFAULT_MIX + (VIDEO_SHARE if clips else "")
     alone = photos_dir is None and not steady  # the painting is all that there is
     values["steps"] = values["steps"] or (FITTED_STEPS if alone else DEFAULT_STEPS)
@@ -335,7 +364,7 @@ def train(
     if iterations is None and not alone:
         iterations = ITERATIONS
     if iterations is None and minutes is None:
-        minutes = FITTED_MINUTES
+        iterations, minutes = (FITTED_ITERATIONS, None) if shared else (None, FITTED_MINUTES)
     nearest = str(init) == NEAREST or init is None and alone
     if nearest and steady:
         raise FavError(f"--init {NEAREST}: expected with a painting; with --steady there is none")
@@ -351,10 +380,21 @@ def train(
         raise FavError("--loss-network none: expected with --steady alone; a painting is seen through a network")
     recipe = TrainingConfig(style=style_image.name, steady=steady is not None, **values)
     recipe.check(clips is not None)
+    read = TrainingInputs(style_image, photos_dir, loss_network, clips, init, nearest, video, device, threads)
+    if shared:
+        begin_log(log_settings(context), start_record())
+        for note in notes_before:
+            logger.info("%s", note)
+        typed = TypedTraining(
+            read, paintings, recipe, iterations or ITERATIONS, out and str(out), seeds, task_iterations
+        )
+        train_in_share(context, shared, typed, name, bit_exact, nodes, _words(context, shared=True))
+        return
+    if names is None:
+        raise ValueError("expected the name of a style")
     from fav.training.dataloader import can_have_workers
     from fav.training.setup import prepare
 
-    read = TrainingInputs(style_image, photos_dir, loss_network, clips, init, nearest, video, device, threads)
     limits = StopCriteria(iterations, minutes, save_every, sheet_every)
     begin_log(log_settings(context), start_record())
     loop, batches, notes = prepare(names, read, recipe, limits, _words(context))
@@ -420,8 +460,11 @@ def _steady_network(name: str, typed: bool) -> tuple[str, list[str]]:
         return "none", [f"only pixels are compared: {error}"]
 
 
-def _words(context: click.Context) -> str:
-    """The command as it was typed, with the names of files in the place of their paths: it goes into the style."""
+def _words(context: click.Context, shared: bool = False) -> str:
+    """The command as it was typed, with the names of files in the place of their paths: it goes into the style.
+
+    `shared`: without SHARED, and without options that do not affect the style.
+    """
     words = ["fav", "train"]
     for parameter in context.command.params:
         name = parameter.name
@@ -433,7 +476,9 @@ def _words(context: click.Context) -> str:
             continue
         value = context.params[name]
         if isinstance(parameter, click.Argument):
-            words += [Path(one).name for one in value]
+            words += [Path(one).name for one in value[shared:]]
+            continue
+        if shared and name in ("nodes", "name", "task_iterations", "bit_exact"):
             continue
         shown = Path(value).name if parameter.type is FILE or parameter.name == "loss_network" else str(value)
         if parameter.name == "through":

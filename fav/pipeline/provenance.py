@@ -54,7 +54,7 @@ def provenance_of(request: Request, root: Path, video_hash: str, style_hash: str
         "style": str(request.style.absolute()),
         "style_facts": ", ".join([*about_style, f"fingerprint {style_hash}"]),
         "command": command_of(request, root),
-        "by": f"{_user()}@{socket.gethostname()}",
+        "by": user_and_host(),
         "when": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
         "version": f"fav {fav.__version__} (sources {version()})",
     }
@@ -94,6 +94,11 @@ def _style_metadata(style: Path) -> dict[str, str]:
         return model_facts(style).metadata
     except FavError:  # the file has changed since the check; the job's copy is checked again later
         return {}
+
+
+def user_and_host() -> str:
+    """Who runs this process, and where."""
+    return f"{_user()}@{socket.gethostname()}"
 
 
 def _user() -> str:

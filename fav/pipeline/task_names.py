@@ -9,7 +9,8 @@ from shared.paths import Task
 FRAME_KINDS = ("frame", "warmup")  # kinds of tasks that stylize a frame
 EVALUATION_KINDS = frozenset({"measure", "report"})  # kinds of tasks of an evaluation
 # Kinds that may fail: a frame task computes missing flow itself, and an index task decodes a missing range.
-OPTIONAL_KINDS = EVALUATION_KINDS | {"flow", "survey", "decode"}
+# A training goes on without the contact sheets between its tasks.
+OPTIONAL_KINDS = EVALUATION_KINDS | {"flow", "survey", "decode", "sheet"}
 INTERMEDIATE_KINDS = frozenset(
     {"flow", "encode", "survey", "decode"}
 )  # kinds whose results a finished job does not need

@@ -22,6 +22,7 @@ DEFAULT_STEPS = "0:0,1500:2,2200:4"
 FITTED_STEPS = "0:0,35%:2,70%:4"  # of a training whose length is a time
 FITTED_DECAY = 0.1
 FITTED_MINUTES = 30.0
+FITTED_ITERATIONS = 900  # of a job, which counts no minutes: about as many as fit into these on 2 cores
 STILLS = 64  # frames of a video that are learnt from in the place of photographs
 MOST_STEPS = 32
 PIXEL_LOSSES = ("l2", "l1", "smooth-l1")
