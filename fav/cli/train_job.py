@@ -24,7 +24,8 @@ from fav.pipeline.arguments import IMAGES, check_arguments
 from fav.pipeline.job_files import open_share
 from fav.pipeline.job_naming import default_name
 from fav.pipeline.spec import LOSS_NETWORK
-from fav.pipeline.training_job import film_job, training_of
+from fav.pipeline.training_job import training_of
+from fav.pipeline.training_progress import film_job
 from fav.training.config import FITTED_DECAY, FITTED_ITERATIONS, FITTED_STEPS, TrainingConfig, TrainingInputs
 from shared.command_names import command
 from shared.jobs import Job, find_job

@@ -17,7 +17,8 @@ from fav.monitor.pace import JobPace
 from fav.monitor.text import count_words, pace_words
 from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.task_names import stitch_task
-from fav.pipeline.training_job import is_training, training_of, training_progress
+from fav.pipeline.training_job import is_training, training_of
+from fav.pipeline.training_progress import training_progress
 from fav.util.atomic import kind_of
 from shared import results
 from shared.claims import claimed

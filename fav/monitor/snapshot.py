@@ -16,7 +16,8 @@ from fav.pipeline.job_files import open_share
 from fav.pipeline.progress import blocked, evaluated, progress
 from fav.pipeline.repair import describe_missing, reopen_missing
 from fav.pipeline.task_names import OPTIONAL_KINDS, stylize_task
-from fav.pipeline.training_job import is_training, learning_lines, training_of, training_progress
+from fav.pipeline.training_job import is_training, training_of
+from fav.pipeline.training_progress import learning_lines, training_progress
 from fav.util.images import HEAD_BYTES, png_text
 from shared import control
 from shared.attempts import Attempt, attempts_of_job, failed, reopen

@@ -8,7 +8,8 @@ from html import escape
 from fav.monitor.snapshot import SnapshotReader
 from fav.pipeline.provenance import lines_of
 from fav.pipeline.training_files import bundle_of
-from fav.pipeline.training_job import ChainProgress, TrainingJob, training_of, training_progress
+from fav.pipeline.training_job import TrainingJob, training_of
+from fav.pipeline.training_progress import ChainProgress, training_progress
 from fav.util.text import duration
 from shared.attempts import attempts_of_job
 from shared.errors import JobQueueError

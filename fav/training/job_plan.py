@@ -27,6 +27,7 @@ from fav.pipeline.training_job import (
     pack,
     sheet_task,
     states,
+    steps_done,
     style_task,
     train_task,
     training_of,
@@ -104,7 +105,7 @@ class TrainingPlan:
         remaining = [number for number in range(len(self.training.chains)) if number not in finished | busy]
         mine = self._chain.number if self._chain else None
         for number in sorted(remaining, key=lambda number: number != mine):
-            done = self._done(number)
+            done = steps_done(self.job, number)
             sheet = sheet_task(number, done - 1)
             if self._lacks_sheet(number, done) and str(sheet) not in taken:
                 yield sheet
@@ -114,10 +115,6 @@ class TrainingPlan:
 
     def _finished(self) -> set[int]:
         return results.completed_in_shard(self.job, "style", 0, ".tar")
-
-    def _done(self, chain: int) -> int:
-        """How many tasks of a chain are done."""
-        return max(states(self.job, chain), default=-1) + 1
 
     def _lacks_sheet(self, chain: int, done: int) -> bool:
         return self.training.has_sheet(done) and not results.is_done(self.job, sheet_task(chain, done - 1))
@@ -131,7 +128,7 @@ class TrainingPlan:
         if task.kind not in ("train", "sheet"):
             return None
         number, step = chain_of(task)
-        done = self._done(number)
+        done = steps_done(self.job, number)
         if task.kind == "train" and done == step + 1 and self._lacks_sheet(number, done):
             sheet = sheet_task(number, step)
             if str(sheet) not in {*claimed(self.job), *failed(self.job)}:
@@ -187,7 +184,7 @@ class TrainingPlan:
             return self._style(number, trainer, report_progress)
 
     def _train(self, chain: int, step: int, report_progress: Callable[[], None]) -> bytes:
-        if self._done(chain) > step:
+        if steps_done(self.job, chain) > step:
             raise ResultVanishedError(f"{train_task(chain, step)}: other nodes have trained further")
         trainer = self._trainer(chain, step)
         before, began = trainer.iteration, time.monotonic()
