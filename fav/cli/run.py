@@ -12,6 +12,7 @@ from fav.cli.log_options import LOG, log_settings, start_record
 from fav.cli.options import BACKEND, FILE, JOB, NumberType, RenamedOption, WholeType, options, request_of
 from fav.cli.preview import previews
 from fav.cli.train_job import is_painting, run_training_and_film, submit_style_and_film
+from fav.errors import FavError
 from fav.launch.executor import Executor, run_job
 from fav.launch.local_launcher import LocalExecutor
 from fav.launch.slurm_launcher import SlurmExecutor
@@ -108,6 +109,10 @@ def run(
     settings = log_settings(context)
     executor = _executor(nodes, hosts, skip_failed_hosts, slurm, words, dask, device, backend, settings.words())
     if is_painting(style):
+        if dask is not None:
+            raise FavError(
+                f"--dask: expected a trained style, got a painting: {style}; train it first (fav train SHARED {style})"
+            )
         with executor.ready():
             begin_log(settings, start_record(default_name(request_of(context, video, style, values))))
             training = submit_style_and_film(context, shared, video, style, values)

@@ -65,11 +65,12 @@ def _show(share: SharedDir, now: Snapshot, verbose: bool, provenance: bool) -> N
     for one in now.jobs:
         for line in job_lines(one, verbose):
             click.echo(line)
-        if one.state == JobStatus.FINISHED:
+        if one.state == JobStatus.FINISHED and one.learning:
+            gone = "" if Path(one.film).exists() else " is gone; the line that made the job delivers it again"
+            click.echo(f"  style    {one.film}{gone}")
+        elif one.state == JobStatus.FINISHED:
             try:
-                click.echo(
-                    f"  {'style' if one.learning else 'film':<8} {finished_film(share.layout.root, one.name, one.film)}"
-                )
+                click.echo(f"  film     {finished_film(share.layout.root, one.name, one.film)}")
             except FavError as error:
                 click.echo(f"  {error}")
         for label, text in lines_of(one.provenance).items() if provenance else ():

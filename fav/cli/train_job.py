@@ -11,7 +11,6 @@ import click
 from click.core import ParameterSource
 from msgspec.structs import replace
 
-from fav.cli.common import finished_film
 from fav.cli.log_options import log_settings
 from fav.cli.options import WholeType, request_of
 from fav.errors import FavError
@@ -24,10 +23,12 @@ from fav.pipeline.arguments import IMAGES, check_arguments
 from fav.pipeline.job_files import open_share
 from fav.pipeline.job_naming import default_name
 from fav.pipeline.spec import LOSS_NETWORK
+from fav.pipeline.training_files import deliver_styles
 from fav.pipeline.training_job import training_of
 from fav.pipeline.training_progress import film_job
 from fav.training.config import FITTED_DECAY, FITTED_ITERATIONS, FITTED_STEPS, TrainingConfig, TrainingInputs
 from shared.command_names import command
+from shared.heartbeat import temporary_member
 from shared.jobs import Job, find_job
 from shared.notify import notify_on_exit
 from shared.paths import SharedDirPaths
@@ -183,7 +184,10 @@ def tell_result(job: Job, logs: Sequence[Path]) -> None:
     """Print the new styles and the verdicts. Exits with 1 if they are not made."""
     now = SnapshotReader(job.share, once=True).job(job)
     if style := job.flag_text("finished"):
-        path = finished_film(job.share.layout.root, job.name, style)
+        path = job.share.layout.root / style
+        if not path.exists():
+            with temporary_member(job.share) as node:
+                path = deliver_styles(node, job, training_of(job))[0]
         for line in now.learning:
             logger.info("%s", line)
         tell(f"done: {path}")

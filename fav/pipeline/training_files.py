@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from fav.pipeline.delivery import link_or_copy
-from fav.pipeline.training_job import BUNDLE_LIMIT, FILES, MEASURES, TrainingJob, style_task
+from fav.pipeline.training_job import BUNDLE_LIMIT, FILES, HEAD, MEASURES, TrainingJob, style_task
 from fav.util.safe_path import resolve_inside
 from shared import results
-from shared.errors import ResultVanishedError, sanitize
+from shared.errors import JobQueueError, ResultVanishedError, sanitize
 from shared.jobs import Job
 from shared.membership import Node
 
@@ -38,7 +38,7 @@ class StyleBundle:
         """An archive. Equal styles have equal bytes."""
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-            for name, data in {**self.files, MEASURES: json.dumps(self.measures).encode()}.items():
+            for name, data in {MEASURES: json.dumps(self.measures).encode(), **self.files}.items():
                 member = tarfile.TarInfo(f"style{name}" if name in FILES else name)
                 member.size = len(data)
                 archive.addfile(member, io.BytesIO(data))
@@ -75,6 +75,16 @@ def bundle_of(job: Job, chain: int, node: Node | None = None) -> StyleBundle:
         if node is not None:
             results.quarantine_result(node, job, style_task(chain), data, BUNDLE_LIMIT)
         raise ResultVanishedError(f"{style_task(chain)}: it does not read back ({sanitize(error, 200)})") from None
+
+
+def verdict_of(job: Job, chain: int) -> str | None:
+    """The verdict on a finished style, from the first bytes of its archive; None if it cannot be read."""
+    try:
+        head, _ = results.read_head(job, style_task(chain), HEAD)
+        size = tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], "utf-8", "strict").size
+        return sanitize(json.loads(head[tarfile.BLOCKSIZE : tarfile.BLOCKSIZE + size])["verdict"], 500)
+    except (JobQueueError, tarfile.TarError, ValueError, KeyError, TypeError):
+        return None
 
 
 def badness(measures: Mapping[str, Any]) -> tuple[int, float]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fav.errors import sanitize
-from fav.pipeline.training_files import bundle_of
+from fav.pipeline.training_files import verdict_of
 from fav.pipeline.training_job import (
     CHAIN,
     FILM,
@@ -19,7 +19,7 @@ from fav.pipeline.training_job import (
 )
 from shared import results
 from shared.claims import claimed
-from shared.errors import JobQueueError, ResultVanishedError
+from shared.errors import JobQueueError
 from shared.jobs import Job
 from shared.paths import Task
 
@@ -129,7 +129,7 @@ def training_progress(job: Job, training: TrainingJob) -> TrainingProgress:
                 training.iterations_after(steps),
                 state_facts(job, train_task(number, steps - 1)) if steps else None,
                 job.layout.result(sheet_task(number, max(sheets) % CHAIN)) if sheets else None,
-                _verdict(job, number) if number in finished else None,
+                verdict_of(job, number) if number in finished else None,
                 number in learning,
             )
         )
@@ -166,14 +166,6 @@ def state_facts(job: Job, task: Task) -> StateFacts | None:
             published,
         )
     except (JobQueueError, KeyError, ValueError, TypeError, AttributeError):
-        return None
-
-
-def _verdict(job: Job, chain: int) -> str | None:
-    """The verdict on a finished style, from its archive; None if it cannot be read."""
-    try:
-        return sanitize(bundle_of(job, chain).measures["verdict"], 500)
-    except (ResultVanishedError, JobQueueError, KeyError):
         return None
 
 

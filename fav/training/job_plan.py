@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import cv2
@@ -16,6 +16,7 @@ from fav.model.checkpoints import save_style
 from fav.model.devices import cpu_model, device_of
 from fav.pipeline.device_lock import acquire_device
 from fav.pipeline.numeric_class import check_numeric_class
+from fav.pipeline.spec import CURE, format_value
 from fav.pipeline.training_files import StyleBundle, deliver_styles
 from fav.pipeline.training_job import (
     CURVE,
@@ -331,12 +332,22 @@ def numeric_class(device: torch.device) -> str:
 
 def recipe_of(record: dict) -> TrainingConfig:
     """The recipe in the record of a job. Raises FavError if it is not valid."""
-    try:
-        return TrainingConfig(**record)
-    except TypeError as error:
-        raise FavError(
-            f"job: expected the options of a training ({sanitize(error, 200)}); update this machine"
-        ) from None
+    for one in fields(TrainingConfig):
+        kind = type(one.default) if one.name != "style" else str
+        known = (str, type(None)) if one.default is None else (int, float) if kind is float else kind
+        if one.name in record and (
+            not isinstance(record[one.name], known) or type(record[one.name]) is bool and kind is not bool
+        ):
+            raise FavError(
+                f"job: expected {one.name} to be {kind.__name__}, got {format_value(record[one.name])}; {CURE}"
+            )
+    if unknown := sorted({*map(str, record)} - {one.name for one in fields(TrainingConfig)}):
+        raise FavError(f"job: expected options of a training, got {', '.join(unknown)[:200]!r}; update this machine")
+    if "style" not in record:
+        raise FavError(f"job: expected the name of the painting; {CURE}")
+    recipe = TrainingConfig(**record)
+    recipe.check("clips_print" in record and recipe.clips_print is not None)
+    return recipe
 
 
 def curve_of(history: list[list[float]]) -> list[list[float]]:

@@ -175,12 +175,11 @@ def _checked(request: TrainingRequest) -> tuple[list[_CheckedChain], list[str]]:
         recipe = replace(with_iterations(request.recipe, request.iterations), style=painting.name)
         inputs = replace(request.inputs, style_image=painting)
         prepared = _prepared(inputs, recipe, cpu)
-        notes += [f"{painting.name}: {line}" for line in prepared.told if line]
+        notes += [*(f"{painting.name}: {line}" for line in prepared.told if line), *prepared.album.notes]
         chains += [
             _CheckedChain(painting, out, replace(prepared.trainer.recipe, seed=recipe.seed + number), prepared.init)
             for number in range(request.seeds)
         ]
-    notes += prepared.album.notes
     return chains, list(dict.fromkeys(notes))
 
 
