@@ -392,12 +392,25 @@ def train(
         return
     if names is None:
         raise ValueError("expected the name of a style")
+    limits = StopCriteria(iterations, minutes, save_every, sheet_every)
+    begin_log(log_settings(context), start_record())
+    _train_here(names, read, recipe, limits, _words(context), workers, notes_before)
+
+
+def _train_here(
+    names: OutputPaths,
+    read: TrainingInputs,
+    recipe: TrainingConfig,
+    limits: StopCriteria,
+    command: str,
+    workers: int | None,
+    notes_before: list[str],
+) -> None:
+    """Train on this machine. Exits with 128 plus the number of a signal that stopped it."""
     from fav.training.dataloader import can_have_workers
     from fav.training.setup import prepare
 
-    limits = StopCriteria(iterations, minutes, save_every, sheet_every)
-    begin_log(log_settings(context), start_record())
-    loop, batches, notes = prepare(names, read, recipe, limits, _words(context))
+    loop, batches, notes = prepare(names, read, recipe, limits, command)
     for note in (*notes_before, *notes):
         logger.info("%s", note)
     trainer = loop.trainer
@@ -414,8 +427,8 @@ def train(
     if outcome.signal:
         tell(f"stopped after iteration {trainer.iteration}; the same line goes on; the style is {state}")
         sys.exit(128 + outcome.signal)
-    tell(f"done: {out}, {trainer.iteration} iterations in {duration(trainer.seconds)}; the style is {state}")
-    if (iterations is None or trainer.iteration < iterations) and state != "ready":
+    tell(f"done: {names.out}, {trainer.iteration} iterations in {duration(trainer.seconds)}; the style is {state}")
+    if (limits.iterations is None or trainer.iteration < limits.iterations) and state != "ready":
         tell("to learn on, type the same line with a larger --minutes")
 
 
