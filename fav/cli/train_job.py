@@ -100,7 +100,7 @@ def sort_for_share(
     Raises:
         FavError: the words are not as expected.
     """
-    expected = f"SHARED {'' if steady else 'STYLE_IMAGE… '}[PHOTOS_DIR] [OUT{'.safetensors'}]"
+    expected = f"SHARED {'' if steady else 'STYLE_IMAGE… '}[PHOTOS_DIR] [OUT.safetensors]"
     paintings, photos, out = [steady] if steady else [], None, None
     for word in words:
         if word.is_dir() and photos is None and out is None:

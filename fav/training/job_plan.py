@@ -225,13 +225,12 @@ class TrainingPlan:
             data = results.read(self.job, task, STATE_LIMIT)
             try:
                 state, _ = unpack(data)
-                trainer = resume(prepared, self.training.iterations, state, self.job.layout.result(task))
-                if trainer.iteration != self.training.iterations_after(steps):
-                    raise ValueError(f"expected {self.training.iterations_after(steps)} iterations")
-            except (ValueError, FavError) as error:
-                self._chain = None
+            except ValueError as error:
                 results.quarantine_result(self.node, self.job, task, data, STATE_LIMIT)
                 raise ResultVanishedError(f"{task}: it does not read back ({sanitize(error, 200)})") from None
+            if self._chain:
+                self._chain.steps = None  # while it changes
+            trainer = resume(prepared, self.training.iterations, state, self.job.layout.result(task))
         if self._chain:
             self._chain.steps = steps
         return trainer
@@ -254,7 +253,7 @@ class TrainingPlan:
         )
         try:
             prepared = prepare_trainer(inputs, recorded, self._device)
-        except FavError as error:
+        except (FavError, FileNotFoundError, NotADirectoryError) as error:
             self.job.flags()  # raises JobRemovedError if the job was removed
             raise InputChangedError(f"{error}; restore the input, or make the job again") from error
         if changed := prepared.trainer.recipe.differences(recorded.to_json()):
