@@ -4,6 +4,7 @@ import base64
 from collections.abc import Iterator
 from contextlib import suppress
 from html import escape
+from itertools import islice
 
 from fav.monitor.snapshot import SnapshotReader
 from fav.pipeline.provenance import lines_of
@@ -16,6 +17,7 @@ from shared.errors import JobQueueError
 from shared.jobs import Job
 
 SHEET_LIMIT = 1 << 26  # bytes
+MAX_ATTEMPTS = 50  # that are listed
 WIDTH, HEIGHT = 640, 240  # pixels of the plot of the losses
 COLORS = {"content": "#1f77b4", "style": "#d62728", "total": "#888888"}
 STYLE = """
@@ -34,7 +36,7 @@ def training_page(job: Job, mark: str) -> str:
         _table(_summary(job, training)),
         *(part for chain in now.chains for part in _chain(job, chain, now.iterations)),
         "<h2>Failed attempts</h2>",
-        _table({str(task): attempt.cause for task, attempt in attempts_of_job(job)[:50]})
+        _table({str(task): attempt.cause for task, attempt in islice(attempts_of_job(job), MAX_ATTEMPTS)})
         or "<p>No attempt failed.</p>",
         "<h2>Options</h2>",
         _table({name: str(value) for name, value in training.chains[0].recipe.items()}),

@@ -98,10 +98,14 @@ def test_a_training_is_a_job_whose_end_is_a_style(share, words):
     assert len(files[".losses.csv"].splitlines()) == 5
     assert files[".verdict.txt"].startswith(b"stripes, seed 0: the style is not ready: ")
     assert results.read(job, sheet_task(0, 0), 1 << 24)[:4] == b"\x89PNG"
+    shown = call(coordinator.main, "status", share.layout.root)
+    assert "iteration 4 of 4" in shown.output and "the style is not ready" in shown.output, shown.output
+    assert call(coordinator.main, "report", share.layout.root, job.name).exit_code == 0
     again = call(main, "train", share.layout.root, *words)
     assert again.exit_code == 0 and "joined job train--stripes" in again.output and "done: " in again.output
 
 
+@pytest.mark.slow
 def test_a_node_killed_in_mid_task_changes_no_byte(share, words, tmp_path):
     """Two real nodes, of which one is killed; the other goes on from the published state."""
     (tmp_path / "calm").mkdir()
@@ -128,6 +132,7 @@ def test_a_node_killed_in_mid_task_changes_no_byte(share, words, tmp_path):
     assert state(job) == state(find_job(calm, job.name))
 
 
+@pytest.mark.slow
 def test_only_the_latest_states_are_kept_and_a_damaged_one_is_made_again(share, words):
     job, plans = submitted(share, words, "--iterations", 8), []
 
@@ -153,6 +158,7 @@ def test_only_the_latest_states_are_kept_and_a_damaged_one_is_made_again(share, 
     assert [attempt.why for _, attempt in attempts_of_job(job)] == ["damaged"]
 
 
+@pytest.mark.slow
 def test_seeds_are_learned_side_by_side_and_the_best_is_kept(share, words):
     job = submitted(share, words, "--seeds", 2, "--iterations", 2)
     assert [chain.label for chain in training_of(job).chains] == ["stripes, seed 0", "stripes, seed 1"]
@@ -194,11 +200,6 @@ def test_progress_is_seen_in_status_and_in_the_report(share, words):
     assert page.exit_code == 0, page.output
     html = (root / "stripes.report.html").read_text()
     assert "stripes, seed 1" in html and "data:image/png;base64," in html and "<polyline" in html
-    assert work(job)
-    assert "the style is not ready" in call(coordinator.main, "status", root, job.name).output
-    assert call(coordinator.main, "report", root, job.name).exit_code == 0
-    table = call(coordinator.main, "status", root)
-    assert "8 of 8" in table.output
 
 
 def test_commands_for_films_say_that_a_training_is_none(share, words):
