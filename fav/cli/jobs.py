@@ -10,6 +10,7 @@ import click
 from fav.cli.common import fail_with, one_line_errors, open_existing, share_for, submit_and_print
 from fav.cli.log_options import LOG
 from fav.cli.options import FILE, JOB, SOURCE, RenamedOption, job_option, options
+from fav.cli.train_job import is_painting, submit_style_and_film
 from fav.errors import FavError
 from fav.monitor.console import tell
 from fav.pipeline import job_control
@@ -51,10 +52,15 @@ PRIORITY = WholeType(job_control.PRIORITIES.start, job_control.PRIORITIES.stop -
 def submit(context: click.Context, shared: Path, video: str, style: Path, priority: int | None, **values) -> None:
     """Create a job and leave the work to nodes.
 
-    Nodes that wait for jobs (with --forever) begin at once. Others can be started later.
+    Nodes that wait for jobs (with --forever) begin at once. Others can be started later. If STYLE is a painting (an image), a
+    style is learned from it first, as by `fav train SHARED STYLE`.
     """
-    share = share_for(shared, video, style)
-    job = submit_and_print(context, share, video, style, values)
+    if is_painting(style):
+        job = submit_style_and_film(context, shared, video, style, values)
+        share = job.share
+    else:
+        share = share_for(shared, video, style)
+        job = submit_and_print(context, share, video, style, values)
     if not is_ended(job) and not job_control.present_nodes(share):
         root = share.layout.root
         logger.info("no node works in %s; start one: %s %s", root, command("node"), root)

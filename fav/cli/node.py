@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from fav.cli.common import SETTINGS, finished_film, one_line_errors, share_for
 from fav.cli.log_options import LOG, log_settings, start_record
 from fav.cli.options import BACKEND, FILE, JOB, SOURCE, LabelType, limits, options, request_of
+from fav.cli.plans import MAKE_PLAN
 from fav.cli.share_argument import ShareCommand
 from fav.model.backends import choose
 from fav.monitor.console import begin_log, node_log
@@ -116,7 +117,7 @@ def _work(shared: Path, request: "Request | None", only: str | None, forever: bo
         if not forever and (film := _film(share, only)):
             logger.info("already done: %s", film)
             return 0
-    code = Supervisor(share, "fav.pipeline.plan:make_plan", only, forever, here, _device_words(device), label).run()
+    code = Supervisor(share, MAKE_PLAN, only, forever, here, _device_words(device), label).run()
     if code == 0 and only and (film := _film(share, only)):
         logger.info("done: %s", film)
     return code

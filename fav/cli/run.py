@@ -11,6 +11,8 @@ from fav.cli.common import finished_film, one_line_errors, share_for, submit_and
 from fav.cli.log_options import LOG, log_settings, start_record
 from fav.cli.options import BACKEND, FILE, JOB, SOURCE, RenamedOption, options, request_of
 from fav.cli.preview import previews
+from fav.cli.train_job import is_painting, run_training_and_film, submit_style_and_film
+from fav.errors import FavError
 from fav.launch.executor import Executor, run_job
 from fav.launch.local_launcher import LocalExecutor
 from fav.launch.slurm_launcher import SlurmExecutor
@@ -81,7 +83,8 @@ def run(
 ) -> None:
     """Create a job, start nodes and show progress.
 
-    If the job exists already, the command joins it. Nodes on other machines may join at any time.
+    If the job exists already, the command joins it. Nodes on other machines may join at any time. If STYLE is a painting
+    (an image), a style is learned from it first, as by `fav train SHARED STYLE`.
 
     Ctrl-C, or closing the terminal (but not under nohup), stops the nodes of this machine after their current frames. The
     same line continues the job. With --hosts, the nodes keep running after Ctrl-C, and without this machine. The same line
@@ -106,6 +109,25 @@ def run(
         raise click.UsageError("--sbatch: expected with --slurm")
     settings = log_settings(context)
     executor = _executor(nodes, hosts, skip_failed_hosts, slurm, words, dask, device, backend, settings.words())
+    if is_painting(style):
+        if dask is not None:
+            raise FavError(
+                f"--dask: expected a trained style, got a painting: {style}; train it first (fav train SHARED {style})"
+            )
+        with executor.ready():
+            begin_log(settings, start_record(default_name(request_of(context, video, style, values))))
+            training = submit_style_and_film(context, shared, video, style, values)
+            film = run_training_and_film(training, executor)
+            if film is None:
+                tell("the film was removed; the style is there")
+                return
+            tell(f"the film is job {film.name}")
+            logs = []
+            if not film.flag_text("finished"):
+                with previews(film, preview_every):
+                    logs = run_job(film, executor)
+        _print_result(film, logs)
+        return
     share = share_for(shared, video, style)
     with executor.ready():
         begin_log(settings, start_record(default_name(request_of(context, video, style, values))))

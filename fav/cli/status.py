@@ -66,7 +66,10 @@ def _show(share: SharedDir, now: Snapshot, verbose: bool, provenance: bool) -> N
     for one in now.jobs:
         for line in job_lines(one, verbose):
             click.echo(line)
-        if one.state == JobStatus.FINISHED:
+        if one.state == JobStatus.FINISHED and one.learning:
+            gone = "" if Path(one.film).exists() else " is gone; the line that made the job delivers it again"
+            click.echo(f"  style    {one.film}{gone}")
+        elif one.state == JobStatus.FINISHED:
             try:
                 click.echo(f"  film     {finished_film(share.layout.root, one.name, one.film)}")
             except FavError as error:

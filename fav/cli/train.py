@@ -13,6 +13,16 @@ from fav.cli.common import one_line_errors
 from fav.cli.log_options import LOG, log_settings, start_record
 from fav.cli.options import FILE, limits, options
 from fav.cli.outputs import check_place
+from fav.cli.train_job import (
+    JOB_OPTIONS,
+    LOCAL_OPTIONS,
+    SHARED_OPTIONS,
+    TypedTraining,
+    refuse_options,
+    shared_of,
+    sort_for_share,
+    train_in_share,
+)
 from fav.errors import FavError
 from fav.model.architecture import PRESETS
 from fav.model.bundled_styles import style_file
@@ -22,6 +32,7 @@ from fav.training.config import (
     DEFAULT_MIX,
     DEFAULT_STEPS,
     FITTED_DECAY,
+    FITTED_ITERATIONS,
     FITTED_MINUTES,
     FITTED_STEPS,
     PIXEL_LOSSES,
@@ -45,7 +56,7 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
 
 
 @click.command()
-@click.argument("inputs", type=FILE, nargs=-1, metavar="[STYLE_IMAGE] [PHOTOS_DIR] [OUT]")
+@click.argument("inputs", type=FILE, nargs=-1, metavar="[SHARED] [STYLE_IMAGE] [PHOTOS_DIR] [OUT]")
 @click.option(
     "--steady",
     type=FILE,
@@ -293,6 +304,7 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
 @click.option(
     "--sheet-every", type=NumberType(0), default=15, show_default=True, help="Minutes between two contact sheets."
 )
+@options(JOB_OPTIONS)
 @options(LOG)
 @click.pass_context
 @one_line_errors
@@ -311,6 +323,11 @@ def train(
     minutes: float | None,
     save_every: float,
     sheet_every: float,
+    nodes: int,
+    seeds: int,
+    task_iterations: int | None,
+    name: str | None,
+    bit_exact: bool,
     **values,
 ) -> None:
     """Learn a style from a painting and photos.
@@ -321,14 +338,26 @@ def train(
     directory. After an interruption, the same line continues. The command also writes a contact sheet, the losses as a plot
     and a table, and OUT.training, the state to continue from. With --steady MODEL, an image model takes the painting's
     place, and STYLE_IMAGE is left out.
+
+    With SHARED, a shared directory, the training is a job that any number of nodes work on, one after the other; several
+    paintings, or --seeds, are learned side by side. Nodes start here (--nodes), and elsewhere with `fav node SHARED`.
     """
-    style_image, photos_dir, out = _parse_arguments(context, inputs, steady, video)
+    shared = shared_of(inputs)
+    if shared:
+        paintings, photos_dir, out = sort_for_share(shared, inputs[1:], steady)
+        style_image = paintings[0]
+        refuse_options(context, LOCAL_OPTIONS, "expected without SHARED")
+    else:
+        refuse_options(context, SHARED_OPTIONS, "expected with SHARED, a shared directory, as the first word")
+        style_image, photos_dir, out = _parse_arguments(context, inputs, steady, video)
+        paintings = (style_image,)
     # PyTorch reads this when it is imported. By default, waiting threads spin and take the cores from the processes
     # that make samples. On two busy cores, an iteration took 11 to 18 s; with this, it takes 2 to 3 s.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     values["arch"] = PRESETS.get(values["arch"], values["arch"])
-    outputs = OutputPaths(check_place(out))
-    outputs.check()
+    outputs = OutputPaths(check_place(out)) if out and not shared else None
+    if outputs:
+        outputs.check()
     values["mix"] = values["mix"] or DEFAULT_MIX + (VIDEO_SHARE if clips else "")
     painting_alone = photos_dir is None and not steady  # neither photographs nor a model are given
     values["steps"] = values["steps"] or (FITTED_STEPS if painting_alone else DEFAULT_STEPS)
@@ -336,7 +365,7 @@ def train(
     if iterations is None and not painting_alone:
         iterations = ITERATIONS
     if iterations is None and minutes is None:
-        minutes = FITTED_MINUTES
+        iterations, minutes = (FITTED_ITERATIONS, None) if shared else (None, FITTED_MINUTES)
     nearest = str(init) == NEAREST or init is None and painting_alone
     if nearest and steady:
         raise FavError(f"--init {NEAREST}: expected with a painting; with --steady there is none")
@@ -352,13 +381,37 @@ def train(
         raise FavError("--loss-network none: expected with --steady alone; a painting is seen through a network")
     config = TrainingConfig(style=style_image.name, steady=steady is not None, **values)
     config.check(clips is not None)
+    sources = TrainingInputs(style_image, photos_dir, loss_network, clips, init, nearest, video, device, threads)
+    if shared:
+        begin_log(log_settings(context), start_record())
+        for note in notes_before:
+            logger.info("%s", note)
+        typed = TypedTraining(
+            sources, paintings, config, iterations or ITERATIONS, out and str(out), seeds, task_iterations
+        )
+        train_in_share(context, shared, typed, name, bit_exact, nodes, _typed_command(context, shared=True))
+        return
+    if outputs is None:
+        raise ValueError("expected the name of a style")
+    limits = StopCriteria(iterations, minutes, save_every, sheet_every)
+    begin_log(log_settings(context), start_record())
+    _train_here(outputs, sources, config, limits, _typed_command(context), workers, notes_before)
+
+
+def _train_here(
+    outputs: OutputPaths,
+    sources: TrainingInputs,
+    config: TrainingConfig,
+    limits: StopCriteria,
+    command: str,
+    workers: int | None,
+    notes_before: list[str],
+) -> None:
+    """Train on this machine. Exits with 128 plus the number of a signal that stopped it."""
     from fav.training.dataloader import can_have_workers
     from fav.training.setup import prepare
 
-    sources = TrainingInputs(style_image, photos_dir, loss_network, clips, init, nearest, video, device, threads)
-    limits = StopCriteria(iterations, minutes, save_every, sheet_every)
-    begin_log(log_settings(context), start_record())
-    loop, batches, notes = prepare(outputs, sources, config, limits, _typed_command(context))
+    loop, batches, notes = prepare(outputs, sources, config, limits, command)
     for note in (*notes_before, *notes):
         logger.info("%s", note)
     trainer = loop.trainer
@@ -375,8 +428,8 @@ def train(
     if outcome.signal:
         tell(f"stopped after iteration {trainer.iteration}; the same line goes on; the style is {state}")
         sys.exit(128 + outcome.signal)
-    tell(f"done: {out}, {trainer.iteration} iterations in {duration(trainer.seconds)}; the style is {state}")
-    if (iterations is None or trainer.iteration < iterations) and state != "ready":
+    tell(f"done: {outputs.out}, {trainer.iteration} iterations in {duration(trainer.seconds)}; the style is {state}")
+    if (limits.iterations is None or trainer.iteration < limits.iterations) and state != "ready":
         tell("to learn on, type the same line with a larger --minutes")
 
 
@@ -421,8 +474,11 @@ def _steady_network(name: str, typed: bool) -> tuple[str, list[str]]:
         return "none", [f"only pixels are compared: {error}"]
 
 
-def _typed_command(context: click.Context) -> str:
-    """The command as it was typed, but with file names instead of paths. The style records it."""
+def _typed_command(context: click.Context, shared: bool = False) -> str:
+    """The command as it was typed, with the names of files in the place of their paths: it goes into the style.
+
+    `shared`: without SHARED, and without options that do not affect the style.
+    """
     words = ["fav", "train"]
     for parameter in context.command.params:
         name = parameter.name
@@ -434,7 +490,9 @@ def _typed_command(context: click.Context) -> str:
             continue
         value = context.params[name]
         if isinstance(parameter, click.Argument):
-            words += [Path(one).name for one in value]
+            words += [Path(one).name for one in value[shared:]]
+            continue
+        if shared and name in ("nodes", "name", "task_iterations", "bit_exact"):
             continue
         shown = Path(value).name if parameter.type is FILE or parameter.name == "loss_network" else str(value)
         if parameter.name == "through":

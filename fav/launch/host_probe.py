@@ -17,6 +17,7 @@ from fav.model.backends import choose
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.job_files import open_share
 from fav.pipeline.spec import JobSpec
+from fav.pipeline.training_job import is_training
 from shared.errors import UserError, sanitize
 from shared.filesystem import FileSystem
 from shared.fscheck.local_checks import check_quickly
@@ -137,6 +138,8 @@ def _inputs(share: SharedDir, name: str) -> list[str]:
     job = find_job(share, name)
     if job is None:
         return [f"{share.layout.root}: expected job {name} there, found none"]
+    if is_training(job):
+        return []  # its inputs are in the share; a node compares them before its first task
     return changed_inputs(share.layout.root, JobSpec.from_json(job.manifest.spec))
 
 

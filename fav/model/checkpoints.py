@@ -120,8 +120,18 @@ def save_style(
         **({MARK: mark} if mark else {}),
     }
     with own_file(path, mark) if mark else new_file(path) as draft:
-        draft.file.write_bytes(safetensors.torch.save(state, {**(metadata or {}), **facts}))
+        draft.file.write_bytes(_with_sorted_metadata(safetensors.torch.save(state, {**(metadata or {}), **facts})))
     return draft.out
+
+
+def _with_sorted_metadata(data: bytes) -> bytes:
+    """The same safetensors file with its metadata sorted: the library shuffles them, and equal styles have equal bytes."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    metadata = dict(sorted(header.pop("__metadata__").items()))
+    text = json.dumps({"__metadata__": metadata, **header}, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the tensors are aligned
+    return len(text).to_bytes(8, "little") + text + data[start:]
 
 
 def convert(source: Path, target: Path, layout: str | None = None) -> Path:

@@ -17,6 +17,8 @@ from fav.monitor.pace import JobPace
 from fav.monitor.text import count_words, pace_words
 from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.task_names import stitch_task
+from fav.pipeline.training_job import is_training, training_of
+from fav.pipeline.training_progress import training_progress
 from fav.util.atomic import kind_of
 from shared import results
 from shared.claims import claimed
@@ -109,6 +111,8 @@ class ProgressTracker:
     After each count it waits `POLL_COST_FACTOR` times as long as the count took: a job may be large, a mount slow.
     """
 
+    unit = "frames"
+
     def __init__(self, job: Job):
         self.artifacts = JobArtifacts(job)
         self.pace = JobPace(self.artifacts)
@@ -151,16 +155,48 @@ class ProgressTracker:
         return done, total, self.pace.rate, self.pace.left()
 
 
+class TrainingTracker:
+    """As `ProgressTracker`, of a job that learns styles: it counts the iterations of all chains."""
+
+    unit = "iterations"
+
+    def __init__(self, job: Job):
+        self._job, self._training = job, training_of(job)
+        self._now = training_progress(job, self._training)
+        self._next = float("-inf")
+
+    def poll(self, at_once: bool = False) -> tuple[int, int | None, float | None, float | None]:
+        """Iterations done, in total, per second, seconds left."""
+        began = time.monotonic()
+        if at_once or began >= self._next:
+            self._now = training_progress(self._job, self._training)
+            self._next = time.monotonic() + max(POLL_COST_FACTOR * (time.monotonic() - began), 1.0)
+        return self._now.done, self._now.total, self._now.rate, self._now.left
+
+    def opening(self) -> str:
+        """What nodes do before the first iterations are done; the total is known from the beginning."""
+        return "nodes are getting ready"
+
+    def closing(self) -> str:
+        """The step after the last iteration."""
+        return "measuring the style" if any(chain.verdict is None for chain in self._now.chains) else "delivering"
+
+
+def tracker_of(job: Job) -> ProgressTracker | TrainingTracker:
+    """The tracker of a job."""
+    return TrainingTracker(job) if is_training(job) else ProgressTracker(job)
+
+
 def follow(job: Job, running: Callable[[], bool], log_tail: LogTail) -> None:
     """Show the job's progress and its nodes' log lines while `running()` is true."""
-    tracker = ProgressTracker(job)
+    tracker = tracker_of(job)
     console = terminal_console()
     terminal = console.is_terminal
     columns = [
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("frames  {task.fields[words]}"),
+        TextColumn(tracker.unit + "  {task.fields[words]}"),
     ]
     with Progress(*columns, console=console, disable=not terminal) as bar:
         line = bar.add_task(job.name, total=None, words="")
@@ -185,7 +221,7 @@ def follow(job: Job, running: Callable[[], bool], log_tail: LogTail) -> None:
                     logger.info("%s", words, extra={"job": job.name})
             elif not terminal and done != reported and (time.monotonic() - last > 10 or done == total):
                 reported, last = done, time.monotonic()
-                said = f"{count_words(done, total or None)} frames{'  ' * bool(words)}{words}"
+                said = f"{count_words(done, total or None)} {tracker.unit}{'  ' * bool(words)}{words}"
                 logger.info("%s", said, extra={"job": job.name})
             time.sleep(0.5)
         done, total, *_ = tracker.poll(at_once=True)
@@ -196,7 +232,7 @@ def follow(job: Job, running: Callable[[], bool], log_tail: LogTail) -> None:
         if not log_tail.behind:
             break
     if not terminal and done != reported:
-        logger.info("%s frames", count_words(done, total or None), extra={"job": job.name})
+        logger.info("%s %s", count_words(done, total or None), tracker.unit, extra={"job": job.name})
 
 
 def _repeat(line: LogLine) -> None:

@@ -16,6 +16,8 @@ from fav.pipeline.job_files import open_share
 from fav.pipeline.progress import blocked, evaluated, progress
 from fav.pipeline.repair import describe_missing, reopen_missing
 from fav.pipeline.task_names import OPTIONAL_KINDS, stylize_task
+from fav.pipeline.training_job import is_training, training_of
+from fav.pipeline.training_progress import learning_lines, training_progress
 from fav.util.images import HEAD_BYTES, png_text
 from shared import control
 from shared.attempts import Attempt, attempts_of_job, failed, reopen
@@ -71,10 +73,10 @@ class JobSnapshot:
     Attributes:
         name: of the job.
         state: its state.
-        counts: by kind of task, the published and the expected results (None: unknown).
+        counts: by kind of task, the published and the expected results (None: unknown). Of a training: iterations.
         chains: all chains and the finished ones; None if a single snapshot did not read the index.
-        rate: frames per second, None if unknown.
-        left: seconds until the film is complete, None if unknown.
+        rate: frames per second (of a training: iterations), None if unknown.
+        left: seconds until the film is complete, or the last iteration is done, None if unknown.
         claims: the node of each claimed task, or why it is unknown.
         failed: names of failed tasks.
         attempts: the failed attempts of the first failed tasks.
@@ -88,6 +90,7 @@ class JobSnapshot:
         priority: as `prioritize` set it.
         latest: number of a frame that was finished last; None in a single snapshot, and before there is one.
         provenance: as in `fav.pipeline.provenance`; empty for jobs of older versions.
+        learning: lines about the styles that a training learns; empty for a job that makes a film.
     """
 
     name: str
@@ -109,6 +112,7 @@ class JobSnapshot:
     provenance: dict[str, str]
     priority: int = 0
     latest: int | None = None
+    learning: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -280,6 +284,8 @@ class SnapshotReader:
         return {job: claims_of(job) for job in jobs}
 
     def _job_snapshot(self, job: Job, claims: list[Claim], alive: bool) -> JobSnapshot:
+        if is_training(job):
+            return self._training_snapshot(job, claims, alive)
         flags, now = job.flags(), self.share.system.monotonic()
         if job.manifest.id not in self._jobs:
             job.check_directories()
@@ -318,6 +324,40 @@ class SnapshotReader:
             provenance=artifacts.spec.provenance or {},
             priority=job.priority(flags),
             latest=known.latest,
+        )
+
+    def _training_snapshot(self, job: Job, claims: list[Claim], alive: bool) -> JobSnapshot:
+        """A snapshot of a job that learns styles."""
+        flags, training = job.flags(), training_of(job)
+        job.check_directories()
+        now, names = training_progress(job, training), failed(job)
+        state = status_of(flags, claims, names, alive)
+        tries = [(str(task), attempt) for task, attempt in attempts_of_job(job)]
+        styles = sum(chain.verdict is not None for chain in now.chains)
+        return JobSnapshot(
+            name=job.name,
+            state=state,
+            counts={
+                "iteration": (now.done, now.total),
+                "style": (styles, len(now.chains)),
+                **({"film": (int(now.film is not None), 1)} if training.film else {}),
+            },
+            chains=None,
+            rate=now.rate if state == JobStatus.RUNNING else None,
+            left=now.left if state == JobStatus.RUNNING else None,
+            claims={claim.task: claim.owner.incarnation if claim.owner else claim.why for claim in claims},
+            failed=tuple(names),
+            attempts={name: tuple(attempt for task, attempt in tries if task == name) for name in names[:MAX_LISTED]},
+            blocked=(),
+            troubles=dict(Counter(attempt.why for _, attempt in tries)),
+            lacks="",
+            missing=(),
+            notes=tuple(sanitize(note, 500) for note in training.notes),
+            evaluation=None,
+            film=str(self.share.layout.root / ("finished" in flags and job.flag_text("finished") or training.outs[0])),
+            provenance=training.provenance,
+            priority=job.priority(flags),
+            learning=tuple(learning_lines(now)),
         )
 
     def _known(self, job: Job, finished: bool) -> _Job:

@@ -24,8 +24,14 @@ def count_words(done: int, total: int | None) -> str:
     return f"{done} of {total if total is not None else '?'}"
 
 
+def main_count(job: JobSnapshot) -> tuple[str, int, int | None]:
+    """What a job consists of, for people, and how many are done and expected: frames, or iterations."""
+    kind = "frame" if "frame" in job.counts else "iteration"
+    return (f"{kind}s", *job.counts.get(kind, (0, None)))
+
+
 def pace_words(rate: float | None, left: float | None) -> str:
-    """The rate of a job in frames per second, and the time left; empty if both are unknown."""
+    """The rate of a job in frames or iterations per second, and the time left; empty if both are unknown."""
     words = [f"{rate:.2f} a second"] if rate else []
     return ", ".join(words + ([f"{duration(left)} left"] if left is not None else []))
 
@@ -59,9 +65,9 @@ def job_lines(job: JobSnapshot, verbose: bool = False) -> list[str]:
     lines = [f"{job.name}: {job.state}{'; ' * bool(job.lacks)}{job.lacks}"]
     for kind, (done, total) in job.counts.items():
         if kind != "flow" or done:
-            pace = pace_words(job.rate, job.left) if kind == "frame" else ""
+            pace = pace_words(job.rate, job.left) if kind in ("frame", "iteration") else ""
             lines.append(f"  {kind:<8} {count_words(done, total)}{'  ' * bool(pace)}{pace}")
-    lines += [f"  {note}" for note in job.notes]
+    lines += [f"  {line}" for line in (*job.learning, *job.notes)]
     lines += [f"  {task} is being worked on by {node}" for task, node in job.claims.items()]
     return lines + [f"  {line}" for line in failures(job, each=True, verbose=verbose)]
 
@@ -70,12 +76,12 @@ def job_rows(jobs: Sequence[JobSnapshot]) -> list[tuple[str, ...]]:
     """Return one row of `JOB_HEADS` for each job: those that nodes work on first, the finished ones last."""
     rows = []
     for job in sorted(jobs, key=lambda job: (ORDER.index(job.state), job.name)):
-        done, total = job.counts["frame"]
+        unit, done, total = main_count(job)
         rows.append(
             (
                 job.name,
                 f"{job.state}{', incomplete' if job.lacks else ''}",
-                count_words(done, total),
+                f"{count_words(done, total)}{'' if unit == 'frames' else f' {unit}'}",
                 f"{100 * done // total} %" if total else "",
                 pace_words(job.rate, job.left),
                 job.provenance.get("by", ""),
@@ -104,13 +110,15 @@ def lines(now: Snapshot) -> list[str]:
     working = sum(bool(node.tasks) and node.state in ALIVE for node in now.nodes)
     found = [f"node {node.node}: {node.state}" for node in now.nodes]
     for job in now.jobs:
+        unit, done, total = main_count(job)
         parts = [
             f"{job.name}: {job.state}",
             job.lacks,
-            f"{count_words(*job.counts['frame'])} frames",
+            f"{count_words(done, total)} {unit}",
             pace_words(job.rate, job.left),
             f"{working} of {len(now.nodes)} nodes at work" if job.state == JobStatus.RUNNING else "",
             f"{len(job.failed)} failed" if job.failed else "",
         ]
         found.append(", ".join(filter(None, parts)))
+        found += [f"  {line}" for line in job.learning]
     return found + [f"error: {complaint}" for complaint in now.complaints]

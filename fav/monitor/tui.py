@@ -130,9 +130,11 @@ def _job(job: JobSnapshot) -> Iterator[RenderableType]:
     for kind, (made, total) in job.counts.items():
         if kind != "flow" or made:
             bar = ProgressBar(total or None, made if total else 0, BAR, pulse=False)
-            pace = pace_words(job.rate, job.left) if kind == "frame" else ""
+            pace = pace_words(job.rate, job.left) if kind in ("frame", "iteration") else ""
             bars.add_row(kind, bar, count_words(made, total), pace)
     yield bars
+    for line in job.learning:
+        yield Text(line)
     if job.troubles:
         yield Text("  ".join(f"{times} {why}" for why, times in sorted(job.troubles.items())), "yellow")
     if job.lacks:

@@ -22,7 +22,11 @@ SUFFIX = {
     "trust": ".pgm",
 }  # by kind of task
 FILES = JobFiles(
-    endings=(*((kind, suffix[1:]) for kind, suffix in SUFFIX.items()), ("stitch", "(?i:mp4|mkv|mov|webm|tar)")),
+    endings=(
+        *((kind, suffix[1:]) for kind, suffix in SUFFIX.items()),
+        ("stitch", "(?i:mp4|mkv|mov|webm|tar)"),
+        *(("train", "state"), ("sheet", "png"), ("style", "tar"), ("film", "json")),  # of a job that learns styles
+    ),
     old_inputs="video|style|flow_weights|first_frame_style|seed|mask|evaluate|loss_network|mix-[0-9]+",
 )
 

@@ -28,6 +28,7 @@ from fav.pipeline.encode_tasks import EncodeTasks
 from fav.pipeline.face_tasks import FaceTasks
 from fav.pipeline.index_tasks import IndexTasks
 from fav.pipeline.inputs import NEEDED, changed_inputs
+from fav.pipeline.numeric_class import check_numeric_class
 from fav.pipeline.repair import missing
 from fav.pipeline.takeovers import Takeovers
 from fav.pipeline.task_names import (
@@ -64,9 +65,6 @@ if TYPE_CHECKING:
     from fav.pipeline.flow_plan import FlowPlan
 
 FLOW_MIN_LOOKAHEAD = 2  # frames: closer to the current frame, its own node computes the flow sooner
-
-NUMERIC_CLASS_TASK = Task("class", 0, ".txt")  # the numeric class of a --bit-exact job, published by its first node
-CLASS_LIMIT = 1 << 16  # bytes
 
 
 @dataclass
@@ -170,19 +168,7 @@ class VideoPlan:
     def _check_numeric_class(self) -> None:
         if not self.spec.bit_exact:
             return
-        if self.job.source_mismatch:
-            raise JobQueueError(
-                f"{self.job.name}: the job is --bit-exact and was {self.job.source_mismatch}; "
-                f"install the same sources here"
-            )
-        mine = self.stylizer.numeric_class
-        results.publish_bytes(self.node, self.job, NUMERIC_CLASS_TASK, mine.encode())
-        theirs = results.read(self.job, NUMERIC_CLASS_TASK, CLASS_LIMIT).decode(errors="replace")[:1000]
-        if theirs != mine:
-            raise JobQueueError(
-                f"{self.job.name}: the job is --bit-exact and this machine has another numeric class: expected "
-                f"[{theirs}], got [{mine}]; use equal machines, or submit without --bit-exact"
-            )
+        check_numeric_class(self.node, self.job, self.stylizer.numeric_class)
 
     # ---- what to do next
     def candidates(self) -> Iterator[Task]:

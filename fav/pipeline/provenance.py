@@ -54,7 +54,7 @@ def provenance_of(request: Request, root: Path, video_hash: str, style_hash: str
         "style": str(request.style.absolute()),
         "style_facts": ", ".join([*about_style, f"fingerprint {style_hash}"]),
         "command": command_of(request, root),
-        "by": f"{user()}@{socket.gethostname()}",
+        "by": user_and_host(),
         "when": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
         "version": f"fav {fav.__version__} (sources {version()})",
     }
@@ -96,7 +96,13 @@ def _style_metadata(style: Path) -> dict[str, str]:
         return {}
 
 
+def user_and_host() -> str:
+    """The user who runs this process, and its host."""
+    return f"{user()}@{socket.gethostname()}"
+
+
 def user() -> str:
+    """The name of the user who runs this process, or its number."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # in containers, a user may have no name

@@ -520,6 +520,8 @@ class JobSpec(JobOptions[str], frozen=True):
         """
         if not isinstance(record, dict):
             raise FavError(f"job: expected the options of a job, got {format_value(record)}; {CURE}")
+        if "training" in record:
+            raise FavError("job: expected one that makes a film, got one that learns a style")
         record = {
             FORMER.get(name, name) if FORMER.get(name) not in record else name: value for name, value in record.items()
         }

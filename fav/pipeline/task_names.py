@@ -10,7 +10,8 @@ FRAME_KINDS = ("frame", "warmup")  # kinds of tasks that stylize a frame
 FLOW_KINDS = ("bwd", "fwd")  # kinds of tasks of a job that writes flow, besides `trust`
 EVALUATION_KINDS = frozenset({"measure", "report"})  # kinds of tasks of an evaluation
 # Kinds that may fail: a frame task computes missing flow itself, and an index task decodes a missing range.
-OPTIONAL_KINDS = EVALUATION_KINDS | {"flow", "survey", "decode", "face"}
+# A training goes on without the contact sheets between its tasks.
+OPTIONAL_KINDS = EVALUATION_KINDS | {"flow", "survey", "decode", "face", "sheet"}
 INTERMEDIATE_KINDS = frozenset(
     {"flow", "encode", "survey", "decode", "face"}
 )  # kinds whose results a finished job does not need

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from fav.errors import sanitize
 from fav.monitor.snapshot import ALIVE, JobSnapshot, JobStatus, NodeSnapshot, NodeStatus, Snapshot
-from fav.monitor.text import count_words, failures
+from fav.monitor.text import count_words, failures, main_count
 from fav.util.text import duration
 
 MOST_LINES = 8  # of failures and notes of one job
@@ -57,8 +57,8 @@ def summary(now: Snapshot, words: Mapping[JobStatus, str] = WORDS) -> dict:
 
 def job_card(job: JobSnapshot, hosts: Mapping[str, str], words: Mapping[JobStatus, str] = WORDS) -> dict:
     """One job. `hosts` are those of the nodes, `words` as for `summary`."""
-    done, total = job.counts["frame"]
-    lines = [*failures(job), *([job.lacks] if job.lacks else []), *job.notes]
+    unit, done, total = main_count(job)
+    lines = [*failures(job), *([job.lacks] if job.lacks else []), *job.learning, *job.notes]
     actions = ACTIONS[job.state]
     if job.state == JobStatus.FINISHED and job.missing:
         actions = ("retry", *actions)
@@ -73,9 +73,9 @@ def job_card(job: JobSnapshot, hosts: Mapping[str, str], words: Mapping[JobStatu
         "priority": job.priority,
         "done": done,
         "total": total or 0,
-        "frames": f"{count_words(done, total)} frames",
+        "frames": f"{count_words(done, total)} {unit}",
         "percent": round(100 * done / total) if total else 0,
-        "rate": f"{job.rate:.2f} frames a second" if job.rate else "",
+        "rate": f"{job.rate:.2f} {unit} a second" if job.rate else "",
         "left": f"{duration(job.left)} left" if job.left is not None else "",
         "who": _who(job, hosts),
         "latest": job.latest,

@@ -405,3 +405,15 @@ def test_torch7_models_that_are_built_otherwise_name_their_module(tmp_path, chan
 def test_torch7_files_of_something_else_are_refused(tmp_path, root, complaint):
     with pytest.raises(FavError, match=f"style.t7: {complaint}"):
         load_style(save(tmp_path / "style.t7", root))
+
+
+def test_equal_styles_are_equal_files(tmp_path):
+    """The library writes metadata in an order that differs from file to file."""
+    metadata = {f"name {number}": f"né {number}" for number in range(20)}
+    files = {
+        save_style(random_network(), tmp_path / f"{number}.safetensors", metadata).read_bytes() for number in range(4)
+    }
+    assert len(files) == 1
+    facts = style_facts(tmp_path / "0.safetensors")
+    assert metadata.items() <= facts.metadata.items()
+    assert load_style(tmp_path / "0.safetensors").arch == random_network().arch
