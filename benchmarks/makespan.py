@@ -539,6 +539,7 @@ def main(
                 span, last, painted = makespan(frames, cuts, size, slowness, costs, server, not (one_pass or before))
                 spans.append(last + frames * (costs.encode + costs.mux) if before else span)
                 shares.append(alone / sum(1 / one for one in slowness) / spans[-1])
+                click.echo(f"  {spans[-1]:.0f} s, {shares[-1]:.0%}", err=True)
             found[name, size] = shares
             cells = "".join(f"{span:8.1f} {share:4.0%} " for span, share in zip(spans, shares))
             click.echo(f"{name + ', chunk ' + str(size or 'off'):28}{cells}  {painted / frames - 1:.1%} added")
