@@ -89,7 +89,9 @@ def test_styles_of_a_shared_directory_are_listed_and_one_is_shown_on_a_sheet(sha
     (root / "mine").mkdir()
     (root / "mine/tiny.safetensors").write_bytes(style.read_bytes())
     listed = call(main, "styles", root).output
-    assert "wave" in listed and "tiny" in "".join(line.replace("│", "").replace(" ", "") for line in listed.splitlines())
+    assert "wave" in listed and "tiny" in "".join(
+        line.replace("│", "").replace(" ", "") for line in listed.splitlines()
+    )
     shown = call(main, "styles", root / "mine/tiny.safetensors", "--sheet", tmp_path / "sheet.png")
     assert shown.exit_code == 0 and f"done: {tmp_path / 'sheet.png'}" in shown.output, shown.output
     rows = cv2.imread(str(tmp_path / "sheet.png"))
