@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from scenedetect.detectors import ContentDetector
-from scenedetect.scene_detector import FlashFilter
 
 from fav.errors import FavError
 from fav.util.reading import read_once
@@ -71,6 +69,8 @@ class PictureChanges:
     """How much pictures change: from each to the next, and from those before a frame to the newest."""
 
     def __init__(self, threshold: float = THRESHOLD):
+        from scenedetect.detectors import ContentDetector  # slow to import: it starts ffmpeg
+
         self._detector = ContentDetector(threshold)
         self._recent: deque[tuple[int, np.ndarray]] = deque(maxlen=2 * (FLASH + 1))  # in HSV
 
@@ -91,6 +91,8 @@ class CutJudge:
     """Tells cuts by how much pictures change; it sees no picture. For arguments and rules, see `CutDetector`."""
 
     def __init__(self, threshold: float = THRESHOLD, min_shot: int = MIN_SHOT):
+        from scenedetect.scene_detector import FlashFilter  # slow to import: it starts ffmpeg
+
         self._threshold, self._min_shot = threshold, min_shot
         self._quiet = QUIET * threshold / THRESHOLD
         self._filter = FlashFilter(FlashFilter.Mode.SUPPRESS, min_shot)
