@@ -11,7 +11,8 @@ from fav.flow import make
 from fav.flow.consistency import reliability
 from fav.flow.io import read_flo
 from fav.flow.warp import warp
-from fav.synthetic.scene import EDGE, HIDDEN, MOTIONS, RELIABLE, Scene, truth, view, write_scene
+from fav.synthetic.motions import MOTIONS
+from fav.synthetic.scene import EDGE, HIDDEN, RELIABLE, Scene, truth, view, write_scene
 from fav.util.images import read_image
 from fav.video.shot_detection import CutDetector, read_cuts
 from tests.helpers.commands import refused
