@@ -58,8 +58,10 @@ NETWORKS = {"torch", "matplotlib"}
 @pytest.mark.parametrize(
     "modules, spared",
     [
-        ("coordinator, node, fav.cli.tools", FILMS | NETWORKS | {"textual"}),  # all commands, and a node's supervisor
-        ("fav.monitor.pace, fav.pipeline.progress, fav.pipeline.repair, fav.report.data", NETWORKS),  # who looks at films
+        # all commands, and a node's supervisor
+        ("coordinator, node, fav.cli.tools", FILMS | NETWORKS | {"textual"}),
+        # those that look at films
+        ("fav.monitor.pace, fav.pipeline.progress, fav.pipeline.repair, fav.report.data", NETWORKS),
     ],
 )
 def test_commands_import_only_the_libraries_that_they_need(modules, spared):
