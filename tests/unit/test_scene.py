@@ -92,9 +92,9 @@ def test_a_frame_depends_on_nothing_but_its_number_and_motions_differ():
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_its_one_cut_is_found_where_it_is(motion):
     detector = CutDetector()
-    scene = Scene(**SIZE, motion=motion, frames=20)
+    scene = Scene(**SIZE, motion=motion, frames=14)
     assert (
-        [cut for number in range(20) for cut in detector.push(number, view(scene, number).image)] == [10] == [scene.cut]
+        [cut for number in range(14) for cut in detector.push(number, view(scene, number).image)] == [7] == [scene.cut]
     )
     assert Scene(**SIZE, frames=11).cut is None
 
