@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,10 +70,14 @@ class PictureChanges:
     """How much pictures change: from each to the next, and from those before a frame to the newest."""
 
     def __init__(self, threshold: float = THRESHOLD):
+        self._threshold = threshold
+        self._recent: deque[tuple[int, np.ndarray]] = deque(maxlen=2 * (FLASH + 1))  # in HSV
+
+    @cached_property
+    def _detector(self):
         from scenedetect.detectors import ContentDetector  # slow to import: it starts ffmpeg
 
-        self._detector = ContentDetector(threshold)
-        self._recent: deque[tuple[int, np.ndarray]] = deque(maxlen=2 * (FLASH + 1))  # in HSV
+        return ContentDetector(self._threshold)
 
     def push(self, number: int, frame: np.ndarray) -> float:
         """The mean change from the frame before to this one, (H, W, 3) uint8 BGR; 0 of the first one. Numbers ascend by one."""
@@ -91,14 +96,17 @@ class CutJudge:
     """Tells cuts by how much pictures change; it sees no picture. For arguments and rules, see `CutDetector`."""
 
     def __init__(self, threshold: float = THRESHOLD, min_shot: int = MIN_SHOT):
-        from scenedetect.scene_detector import FlashFilter  # slow to import: it starts ffmpeg
-
         self._threshold, self._min_shot = threshold, min_shot
         self._quiet = QUIET * threshold / THRESHOLD
-        self._filter = FlashFilter(FlashFilter.Mode.SUPPRESS, min_shot)
         self._changes = deque([threshold], maxlen=RECENT)  # what was before the first frame may have been anything
         self._maybe: PossibleCut | None = None
         self._started = False
+
+    @cached_property
+    def _filter(self):
+        from scenedetect.scene_detector import FlashFilter  # slow to import: it starts ffmpeg
+
+        return FlashFilter(FlashFilter.Mode.SUPPRESS, self._min_shot)
 
     @property
     def unsure(self) -> int | None:
