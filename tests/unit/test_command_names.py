@@ -61,7 +61,7 @@ NETWORKS = {"torch", "matplotlib"}
         # all commands, and a node's supervisor
         ("coordinator, node, fav.cli.tools", FILMS | NETWORKS | {"textual"}),
         # those that look at films
-        ("fav.monitor.pace, fav.pipeline.progress, fav.pipeline.repair, fav.report.data", NETWORKS),
+        ("fav.monitor.pace, fav.pipeline.progress, fav.pipeline.repair, fav.report.data", NETWORKS | {"scenedetect"}),
     ],
 )
 def test_commands_import_only_the_libraries_that_they_need(modules, spared):
