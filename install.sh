@@ -41,7 +41,9 @@ if ! fits .venv/bin/python; then
     echo "install.sh: making .venv with $("$python" --version)"
     "$python" -m venv --clear .venv
 fi
-install() { .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"; }
+install() { .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile "$@"; }
+# pip would compile one file after the other. All cores take less time; what is no Python for this version is left out.
+compile() { .venv/bin/python -m compileall -qq -j 0 "$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" || true; }
 
 # What pyproject.toml requires, one a line: of the program, or of one of its extras.
 ranges() {
@@ -83,6 +85,7 @@ else
         echo "install.sh: expected one OpenCV distribution in .venv, got $opencv: they overwrite each other; remove .venv and run this again" >&2
         exit 1
     fi
+    compile
     touch "$stamp"
     echo "install.sh: done: $(.venv/bin/python -c 'import torch, cv2, av; print("PyTorch", torch.__version__, " OpenCV", cv2.__version__, " PyAV", av.__version__)')"
 fi

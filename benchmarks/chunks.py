@@ -30,7 +30,7 @@ from fav.flow.field import (
 from fav.flow.warp import warp
 from fav.stylize.blend import blend
 from fav.stylize.chain import MIN_CHUNKS, chunk_starts
-from fav.synthetic.scene import MOTIONS
+from fav.synthetic.motions import MOTIONS
 
 PATH = click.Path(path_type=Path)
 SIGMA = 16  # of the Gaussian before colors are compared, pixels

@@ -26,7 +26,7 @@ from fav.evaluation.comparison import FrameSample, use_threads
 from fav.evaluation.metrics import distance, local_contrast, tone
 from fav.model.checkpoints import load_style
 from fav.model.runner import StyleRunner
-from fav.synthetic.scene import MOTIONS
+from fav.synthetic.motions import MOTIONS
 
 PATH = click.Path(path_type=Path)
 LOOKS = ("blue", "green", "red", "contrast", "saturation", "local contrast")

@@ -29,7 +29,8 @@ from fav.flow.field import (
     estimate_long_range,
 )
 from fav.flow.io import read_flo
-from fav.synthetic.scene import HIDDEN, MOTIONS, RELIABLE, Scene, Truth, view
+from fav.synthetic.motions import MOTIONS
+from fav.synthetic.scene import HIDDEN, RELIABLE, Scene, Truth, view
 from fav.synthetic.scene import truth as truth_of
 from fav.util.images import read_image
 

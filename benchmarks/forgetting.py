@@ -15,7 +15,7 @@ from benchmarks.take import VIDEOS, Take, check, runner_of, takes
 from fav import flow as flows
 from fav.evaluation.comparison import use_threads
 from fav.evaluation.metrics import distance
-from fav.synthetic.scene import MOTIONS
+from fav.synthetic.motions import MOTIONS
 
 PATH = click.Path(path_type=Path)
 SHOWN = (0, 1, 2, 5, 10, 25, 50)

@@ -21,7 +21,7 @@ from fav.model.backends import choose
 from fav.model.checkpoints import load_style
 from fav.model.runner import StyleRunner
 from fav.stylize.recurrence import Recurrence
-from fav.synthetic.scene import MOTIONS
+from fav.synthetic.motions import MOTIONS
 
 STILL = "still"  # one frame of the test scene, again and again
 VIDEOS = tuple(reel.MATERIAL / "videos" / name for name in ("bigbuckbunny.mp4", "scene_cuts.mp4"))

@@ -4,9 +4,13 @@ FAV_TEST_MOUNT=/mnt/film aims the tests of the job system at a real mount. Fixtu
 asked for: tests of the job system begin without it.
 """
 
+import atexit
+import gc
+import importlib
 import os
 import signal
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ import pytest
 from shared.membership import Node
 from shared.shared_dir import SharedDir, open_share
 from tests.helpers import toy_plan as toy
+from tests.helpers.checkout import ROOT
 from tests.helpers.job_system import Clock, join
 
 # Threads of PyTorch that wait must not spin: several tests run at a time. `node.py` sets the same for its worker.
@@ -25,6 +30,9 @@ for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, si
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
+gc.disable()  # until all tests are collected: thousands of objects, of which none is garbage
+atexit.register(gc.freeze)
+
 UNLIMITED = ("long", "nfs", "slurm")  # marks of tests that may take hours
 
 
@@ -32,6 +40,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(item.get_closest_marker(mark) for mark in UNLIMITED):
             item.add_marker(pytest.mark.timeout(0))
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Of several workers, each begins with other modules, and finds the others compiled when it comes to them.
+
+    All workers collect all tests. If all began with the first module, each would rewrite the asserts of every module itself.
+    """
+    worker = getattr(collector.config, "workerinput", None)
+    if worker is None or not isinstance(collector, pytest.Session) or collector.config.args != ["tests"]:
+        return
+    modules = sorted(ROOT.glob("tests/*/**/test_*.py"))
+    begin = len(modules) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    for module in modules[begin:]:
+        with suppress(Exception, pytest.skip.Exception):  # collecting the module tells it
+            importlib.import_module(".".join(module.relative_to(ROOT).with_suffix("").parts))
 
 
 # ---- the job system

@@ -26,7 +26,7 @@ with checked_imports():
     from fav.cli.try_styles import try_styles
     from fav.cli.web import web
     from fav.errors import FavError
-    from fav.synthetic.scene import MOTIONS
+    from fav.synthetic.motions import MOTIONS
     from fav.util.atomic import check_new, new_directory, new_file
     from shared.command_names import export_entry
     from shared.fscheck.__main__ import main as check_fs

@@ -7,18 +7,13 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from fav.errors import sanitize
 from fav.monitor.eta import ThroughputEstimator
-from fav.monitor.pace import JobPace
-from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.job_files import open_share
-from fav.pipeline.progress import blocked, evaluated, progress
-from fav.pipeline.repair import describe_missing, reopen_missing
 from fav.pipeline.task_names import OPTIONAL_KINDS, stylize_task
 from fav.pipeline.training_job import is_training, training_of
-from fav.pipeline.training_progress import learning_lines, training_progress
-from fav.util.images import HEAD_BYTES, png_text
 from shared import control
 from shared.attempts import Attempt, attempts_of_job, failed, reopen
 from shared.claims import Claim, claims_of
@@ -31,6 +26,11 @@ from shared.notify import notify_on_exit
 from shared.paths import Task
 from shared.results import read_head
 from shared.shared_dir import SharedDir
+
+# What reads films (OpenCV, PyAV) is imported where a film is looked at: all commands import this module.
+if TYPE_CHECKING:
+    from fav.monitor.pace import JobPace
+    from fav.pipeline.artifacts import JobArtifacts
 
 MAX_HEADER_READS = 200  # frames per snapshot whose header is read for their node
 RECOUNT_S = 60.0  # how often the results of a finished job are counted again: some may have been removed
@@ -162,8 +162,8 @@ class Snapshot:
 class _Job:
     """What is known of a job between two snapshots."""
 
-    artifacts: JobArtifacts
-    pace: JobPace = field(init=False)
+    artifacts: "JobArtifacts"
+    pace: "JobPace" = field(init=False)
     done: dict[int, int] = field(default_factory=dict)  # finished frames of each chain, by its first frame
     lacks: str = ""  # of a finished job
     missing: tuple[str, ...] = ()
@@ -171,6 +171,8 @@ class _Job:
     latest: int | None = None  # number of a frame that was finished last
 
     def __post_init__(self):
+        from fav.monitor.pace import JobPace
+
         self.pace = JobPace(self.artifacts)
 
 
@@ -259,6 +261,8 @@ class SnapshotReader:
 
     def retry(self) -> int:
         """Reopen all failed tasks, and the missing results of finished jobs. Returns how many there were."""
+        from fav.pipeline.repair import reopen_missing
+
         share = self._to_change()
         count = sum(reopen(job) for job in self._its_jobs(share))
         lacking = [known for known in self._jobs.values() if known.missing]
@@ -286,6 +290,8 @@ class SnapshotReader:
     def _job_snapshot(self, job: Job, claims: list[Claim], alive: bool) -> JobSnapshot:
         if is_training(job):
             return self._training_snapshot(job, claims, alive)
+        from fav.pipeline.progress import blocked, evaluated, progress
+
         flags, now = job.flags(), self.share.system.monotonic()
         if job.manifest.id not in self._jobs:
             job.check_directories()
@@ -328,6 +334,8 @@ class SnapshotReader:
 
     def _training_snapshot(self, job: Job, claims: list[Claim], alive: bool) -> JobSnapshot:
         """A snapshot of a job that learns styles."""
+        from fav.pipeline.training_progress import learning_lines, training_progress
+
         flags, training = job.flags(), training_of(job)
         job.check_directories()
         now, names = training_progress(job, training), failed(job)
@@ -362,6 +370,9 @@ class SnapshotReader:
 
     def _known(self, job: Job, finished: bool) -> _Job:
         """What is known of a job. Starts again if it was finished or reopened, or if other results are missing."""
+        from fav.pipeline.artifacts import JobArtifacts
+        from fav.pipeline.repair import describe_missing
+
         known, now = self._jobs.get(job.manifest.id), self.share.system.monotonic()
         if known is None or finished != (known.counted is not None):
             known = self._jobs[job.manifest.id] = _Job(JobArtifacts(job))
@@ -376,6 +387,8 @@ class SnapshotReader:
 
     def _count_frames_by_node(self, known: _Job) -> None:
         """Read from the headers of new frames which node made them."""
+        from fav.util.images import HEAD_BYTES, png_text
+
         fresh = []
         for chain in known.artifacts.timeline.chains:
             before = known.done.get(chain.start)

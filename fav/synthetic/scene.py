@@ -16,16 +16,10 @@ import numpy as np
 from fav.errors import FavError
 from fav.flow.io import write_flo
 from fav.flow.warp import pixel_grid
+from fav.synthetic.motions import MOTIONS
 from fav.synthetic.sample_clip import FAR_HILL, GRASS, NIGHT_TO_GOLD, NOON, SEA, WHEAT, WOOD, mix, ramp
 from fav.util.images import encode_png
 
-MOTIONS = {  # of the camera
-    "tripod": "it stands still",
-    "pan": "it travels to the side, 1.5 pixels a frame (of 360 rows)",
-    "handheld": "it shakes, turns and tilts a little",
-    "zoom": "it draws near and away again, up to 1 % a frame",
-    "fast": "it travels 14 pixels a frame, and things move three times as fast",
-}
 SHORTEST = 12  # frames of a scene with a cut: half of it is the shortest shot that the detector of cuts keeps
 COARSEST, FINEST = 64, 4.0  # cells of the textures' noise: the largest in units, the smallest in pixels
 SMALLEST = 48  # pixels of a side: below, the coarsest noise is finer than that

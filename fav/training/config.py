@@ -9,11 +9,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from fav.errors import FavError
 from fav.model.architecture import PRESETS, WIDE_VIEW, parse
-from fav.perceptual.painting import parse_crop
 
 KINDS = ("single_image", "shift", "zoom_out", "affine", "elastic", "video")
 DEFAULT_MIX = "single_image:2,shift:1,zoom_out:1,affine:4,elastic:2"
@@ -189,6 +186,8 @@ class TrainingConfig:
         parse_layers("--style-layers", self.style_layers)
         parse_layers("--content-layers", self.content_layers)
         if self.style_crop:
+            from fav.perceptual.painting import parse_crop  # imports OpenCV
+
             parse_crop(self.style_crop)
         if ("video" in parse_mix(self.mix)) != clips:
             raise FavError("--data-mix: expected video with --clips and only with them, got one of the two")
@@ -198,6 +197,8 @@ class TrainingConfig:
         """The kind of samples of an iteration, drawn by the proportions of `mix`. It depends on seed and iteration."""
         if iteration < self.single_image_until:
             return "single_image"
+        import numpy as np  # each command of `fav` imports this module, and few need it
+
         mix = parse_mix(self.mix)
         shares = np.array([*mix.values()], float)
         return str(np.random.default_rng((self.seed, iteration)).choice([*mix], p=shares / shares.sum()))

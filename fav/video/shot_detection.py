@@ -3,14 +3,13 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from scenedetect.detectors import ContentDetector
-from scenedetect.scene_detector import FlashFilter
 
 from fav.errors import FavError
 from fav.util.reading import read_once
@@ -71,8 +70,14 @@ class FrameDifferences:
     """Measures differences between frames: consecutive ones, and the newest one and those before a candidate."""
 
     def __init__(self, threshold: float = THRESHOLD):
-        self._detector = ContentDetector(threshold)
+        self._threshold = threshold
         self._recent: deque[tuple[int, np.ndarray]] = deque(maxlen=2 * (FLASH + 1))  # in HSV
+
+    @cached_property
+    def _detector(self):
+        from scenedetect.detectors import ContentDetector  # slow to import: it starts ffmpeg
+
+        return ContentDetector(self._threshold)
 
     def push(self, number: int, frame: np.ndarray) -> float:
         """The mean difference of this frame, (H, W, 3) uint8 BGR, from the one before; 0 for the first one."""
@@ -95,10 +100,15 @@ class CutClassifier:
     def __init__(self, threshold: float = THRESHOLD, min_shot: int = MIN_SHOT):
         self._threshold, self._min_shot = threshold, min_shot
         self._quiet = QUIET * threshold / THRESHOLD
-        self._filter = FlashFilter(FlashFilter.Mode.SUPPRESS, min_shot)
         self._changes = deque([threshold], maxlen=RECENT)  # before the first frame, anything is possible
         self._candidate: CutCandidate | None = None
         self._started = False
+
+    @cached_property
+    def _filter(self):
+        from scenedetect.scene_detector import FlashFilter  # slow to import: it starts ffmpeg
+
+        return FlashFilter(FlashFilter.Mode.SUPPRESS, self._min_shot)
 
     @property
     def undecided(self) -> int | None:

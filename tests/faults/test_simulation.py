@@ -83,7 +83,7 @@ def test_run_is_the_same_whenever_and_wherever_it_is_replayed(seed, tmp_path):
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
             check=True,
         ).stdout
-        for hash_seed, place in (("1", ROOT), ("2", ROOT), ("3", elsewhere))
+        for hash_seed, place in (("1", ROOT), ("2", elsewhere))
     }
     assert len(told) == 1 and len(told.pop().splitlines()) > 300
 

@@ -1,8 +1,6 @@
 """Long shots in chunks: which there are, how one passes over into the next, and that the film is one, whoever makes it."""
 
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -12,6 +10,7 @@ import pytest
 
 from fav import flow as flows
 from fav.cli.options import ChunkType
+from fav.cli.tools import main as fav_main
 from fav.errors import FavError
 from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.option import AUTO_CHUNK
@@ -28,7 +27,7 @@ from shared import attempts, results
 from shared.claims import Claims, claimed
 from shared.heartbeat import temporary_member
 from shared.shared_dir import open_share
-from tests.helpers.checkout import ROOT
+from tests.helpers.commands import call
 from tests.helpers.timelines import piece
 from tests.helpers.video_jobs import FRAMES, create, film_of, frames_of, same, start_node, studio_of, work
 
@@ -154,19 +153,8 @@ def test_one_process_makes_the_same_film_byte_for_byte(chunked, clip, style, sha
     job = create(share, clip, style, chunk=CHUNK, no_cuts=True, reverse=True) if backward else chunked
     assert work(job)
     out = tmp_path / "film.mp4"
-    command = [
-        sys.executable,
-        "-m",
-        "fav",
-        "stylize",
-        str(clip),
-        str(style),
-        str(out),
-        "--chunk",
-        str(CHUNK),
-        "--no-cuts",
-    ]
-    subprocess.run([*command, *(["--reverse"] if backward else [])], cwd=ROOT, check=True)
+    words = (clip, style, out, "--chunk", CHUNK, "--no-cuts", *(["--reverse"] if backward else []))
+    assert call(fav_main, "stylize", *words).exit_code == 0
     assert out.read_bytes() == film_of(job).read_bytes()
 
 

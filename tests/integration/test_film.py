@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fav import flow as flows
+from fav.cli.tools import main as fav_main
 from fav.errors import FavError
 from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.plan import VideoPlan, make_plan
@@ -29,6 +30,7 @@ from shared.paths import Task
 from shared.shared_dir import open_share
 from tests.helpers import video_jobs as films
 from tests.helpers.checkout import ROOT
+from tests.helpers.commands import call
 from tests.helpers.video_jobs import CUT, FRAMES, create, film_of, frames_of, probe, same, start_node, studio_of, work
 
 
@@ -248,9 +250,7 @@ def test_backward_starts_from_the_last_frame_of_each_shot(plain, clip, style, sh
         assert np.array_equal(frames[frame], stylizer.first(frame, index, first_of_film=False))
     assert np.array_equal(frames[3], stylizer.next(3, index, frames[4], stylizer.flow_field(3, 4, index)))
     out = tmp_path / "backward.mp4"
-    subprocess.run(
-        [sys.executable, "-m", "fav", "stylize", str(clip), str(style), str(out), "--reverse"], cwd=ROOT, check=True
-    )
+    assert call(fav_main, "stylize", clip, style, out, "--reverse").exit_code == 0
     assert out.read_bytes() == film_of(job).read_bytes()
 
 

@@ -80,22 +80,22 @@ def weights_of(path: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_style_is_learnt_and_films(words, tmp_path, clip):
-    result = call(*words, "--iterations", 40)
+    result = call(*words, "--iterations", 24)
     assert result.exit_code == 0, result.output
     out = tmp_path / "out.safetensors"
-    assert f"done: {out}, 40 iterations" in result.output and "; the style is not ready: " in result.output
+    assert f"done: {out}, 24 iterations" in result.output and "; the style is not ready: " in result.output
     assert (
         "learning stripes.png from " in result.output
-        and " photographs on cpu in float32, 40 iterations" in result.output
+        and " photographs on cpu in float32, 24 iterations" in result.output
     )
     rows = list(csv.DictReader((tmp_path / "out.losses.csv").open()))
     totals = [float(row["total"]) for row in rows]
-    assert len(totals) == 40 and np.mean(totals[-5:]) < 0.85 * np.mean(totals[:5])
+    assert len(totals) == 24 and np.mean(totals[-5:]) < 0.85 * np.mean(totals[:5])
     assert {float(row["steps"]) for row in rows[4:]} == {0, 2}
     assert all(read_image(tmp_path / name).std() > 5 for name in ("out.sheet.png", "out.losses.png"))
     facts = style_facts(out)
     assert (facts.arch, facts.in_channels) == (TINY, 7)
-    assert (facts.metadata["style"], facts.metadata["iterations"]) == ("stripes.png", "40")
+    assert (facts.metadata["style"], facts.metadata["iterations"]) == ("stripes.png", "24")
     assert not any(os.sep + "tmp" in value or str(tmp_path) in value for value in facts.metadata.values())
     assert "'photos of '" in facts.metadata["command"] and "--crop 32" in facts.metadata["command"]
     assert out.stat().st_size < 20_000  # float16

@@ -49,3 +49,23 @@ def test_program_names_itself_in_its_errors(tmp_path):
         )
         assert done.returncode == 2 and f"{name} makes a new one" in done.stderr, done.stderr
         assert Path(tmp_path).is_dir() and len(done.stderr.splitlines()) == 1
+
+
+FILMS = {"numpy", "cv2", "av", "PIL"}  # libraries that read films
+NETWORKS = {"torch", "matplotlib"}
+
+
+@pytest.mark.parametrize(
+    "modules, spared",
+    [
+        # all commands, and a node's supervisor
+        ("coordinator, node, fav.cli.tools", FILMS | NETWORKS | {"textual"}),
+        # those that look at films
+        ("fav.monitor.pace, fav.pipeline.progress, fav.pipeline.repair, fav.report.data", NETWORKS | {"scenedetect"}),
+    ],
+)
+def test_commands_import_only_the_libraries_that_they_need(modules, spared):
+    code = f"import sys, {modules}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    imported = set(done.stdout.split())
+    assert "msgspec" in imported and not imported & spared

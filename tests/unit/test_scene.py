@@ -11,7 +11,8 @@ from fav.flow import make
 from fav.flow.consistency import reliability
 from fav.flow.io import read_flo
 from fav.flow.warp import warp
-from fav.synthetic.scene import EDGE, HIDDEN, MOTIONS, RELIABLE, Scene, truth, view, write_scene
+from fav.synthetic.motions import MOTIONS
+from fav.synthetic.scene import EDGE, HIDDEN, RELIABLE, Scene, truth, view, write_scene
 from fav.util.images import read_image
 from fav.video.shot_detection import CutDetector, read_cuts
 from tests.helpers.commands import refused
@@ -91,9 +92,9 @@ def test_a_frame_depends_on_nothing_but_its_number_and_motions_differ():
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_its_one_cut_is_found_where_it_is(motion):
     detector = CutDetector()
-    scene = Scene(**SIZE, motion=motion, frames=20)
+    scene = Scene(**SIZE, motion=motion, frames=14)
     assert (
-        [cut for number in range(20) for cut in detector.push(number, view(scene, number).image)] == [10] == [scene.cut]
+        [cut for number in range(14) for cut in detector.push(number, view(scene, number).image)] == [7] == [scene.cut]
     )
     assert Scene(**SIZE, frames=11).cut is None
 

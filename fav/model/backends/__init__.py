@@ -11,11 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from fav.errors import FavError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from fav.model.network import StyleNetwork
@@ -32,7 +31,7 @@ class Backend(Protocol):
 
     description: str
 
-    def __call__(self, x: np.ndarray) -> np.ndarray: ...
+    def __call__(self, x: "np.ndarray") -> "np.ndarray": ...
 
 
 @dataclass(frozen=True)
