@@ -23,9 +23,7 @@ from fav.pipeline.arguments import IMAGES, check_arguments
 from fav.pipeline.job_files import open_share
 from fav.pipeline.job_naming import default_name
 from fav.pipeline.spec import LOSS_NETWORK
-from fav.pipeline.training_files import deliver_styles
 from fav.pipeline.training_job import training_of
-from fav.pipeline.training_progress import film_job
 from fav.training.config import FITTED_DECAY, FITTED_ITERATIONS, FITTED_STEPS, TrainingConfig, TrainingInputs
 from shared.command_names import command
 from shared.heartbeat import temporary_member
@@ -183,6 +181,8 @@ def told(share: SharedDir, job: Job, created: bool, notes: Sequence[str]) -> Job
 
 def tell_result(job: Job, logs: Sequence[Path]) -> None:
     """Print the new styles and the verdicts. Exits with 1 if they are not made."""
+    from fav.pipeline.training_files import deliver_styles
+
     now = SnapshotReader(job.share, once=True).job(job)
     if style := job.flag_text("finished"):
         path = job.share.layout.root / style
@@ -251,5 +251,7 @@ def run_training_and_film(job: Job, executor: Executor) -> Job | None:
 
 def find_film(job: Job) -> Job | None:
     """The job of the film that a finished training has made."""
+    from fav.pipeline.training_progress import film_job
+
     name = film_job(job) if training_of(job).film else None
     return find_job(job.share, name) if name else None
