@@ -14,7 +14,6 @@ from click.core import ParameterSource
 from fav.cli.common import SETTINGS, finished_film, one_line_errors, share_for
 from fav.cli.log_options import LOG, log_settings, start_record
 from fav.cli.options import BACKEND, FILE, JOB, SOURCE, LabelType, limits, options, request_of
-from fav.cli.plans import MAKE_PLAN
 from fav.cli.share_argument import ShareCommand
 from fav.model.backends import choose
 from fav.monitor.console import begin_log, node_log
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
     from fav.pipeline.request import Request
 
 logger = logging.getLogger(__name__)
+
+MAKE_PLAN = "fav.cli.plans:make_plan"  # by its name: it is slow to import, and only workers need it
 
 CARDS = Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd")  # of drivers: NVIDIA, the same in WSL, AMD
 

@@ -1,11 +1,10 @@
-"""The plan of a job, by what it makes: a film, or styles. Nodes call `make_plan` by its name."""
+"""The plan of a job, by what it makes: a film, or styles. Workers import this module by its name."""
 
+from fav.pipeline.plan import make_plan as plan_of_film
 from fav.pipeline.training_job import is_training
 from shared.jobs import Job
 from shared.membership import Node
 from shared.protocols import TaskPlan
-
-MAKE_PLAN = "fav.cli.plans:make_plan"
 
 
 def make_plan(job: Job, node: Node, **options) -> TaskPlan:
@@ -14,6 +13,4 @@ def make_plan(job: Job, node: Node, **options) -> TaskPlan:
         from fav.training.job_plan import TrainingPlan  # slow to import, and most nodes make films
 
         return TrainingPlan(job, node, **options)
-    from fav.pipeline.plan import make_plan as plan_of_film
-
     return plan_of_film(job, node, **options)

@@ -210,6 +210,7 @@ def is_painting(style: Path) -> bool:
 
 def submit_style_and_film(context: click.Context, shared: Path, video: str, painting: Path, values: dict) -> Job:
     """Make the job that learns a style from a painting and makes a film of the video with it, or join it."""
+    from fav.perceptual.pretrained import load_loss_network
     from fav.pipeline.film_request import check_film, film_record, options_of
     from fav.training.job_submit import TrainingRequest, style_names, submit_training
 
@@ -219,6 +220,7 @@ def submit_style_and_film(context: click.Context, shared: Path, video: str, pain
     typed = replace(typed, given=typed.given - {"loss_network"})
     check_arguments(video, Path("style.safetensors"), shared)
     check_film(typed)
+    load_loss_network(str(network or LOSS_NETWORK))  # downloads it if necessary; no job is made without it
     share = open_share(shared)
     config = TrainingConfig(painting.name, steps=FITTED_STEPS, end_factor=FITTED_DECAY)
     request = TrainingRequest(

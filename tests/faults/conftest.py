@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shared import control
 from shared.filesystem import FileSystem
 from shared.notify import ChangeNotifier
 from tests.helpers.failing_filesystem import step
@@ -28,6 +29,7 @@ def all_at_once() -> Iterator[None]:
         patched.setattr(ChangeNotifier, "wait", lambda notifier, seconds: notifier.node.share.system.sleep(seconds))
         patched.setattr(FileSystem, "sleep", lambda system, seconds: None)
         patched.setattr(os, "fsync", lambda fd: None)
+        patched.setattr(control, "KEEP_S", 0.0)
         yield
 
 

@@ -212,7 +212,7 @@ def test_failed_tasks_that_a_job_can_do_without_do_not_fail_it(share, node, job)
             attempts.record(node, job, Task("flow", number), "raised", "MemoryError", attempts.nonce())
     assert len(attempts.failed(job)) == attempts.MAX_FAILED_TASKS + 1
     assert work(node, Helped) and results.read(job, toy.SUM) == toy.expected(1, 3)
-    assert VideoPlan.optional == {"flow", "measure", "report", "survey", "decode"}
+    assert VideoPlan.optional == {"flow", "measure", "report", "survey", "decode", "face", "sheet"}
 
 
 # ---- damaged results

@@ -88,6 +88,7 @@ class FakeStylizer:
     """A studio that paints at once, always the same."""
 
     numeric_class = "none"
+    cube = None  # no 360° video
 
     def __init__(self, *arguments): ...
 

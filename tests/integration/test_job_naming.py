@@ -127,7 +127,7 @@ def test_a_job_says_what_it_was_made_of(share, root, clip, style):
         (("VIDEO", "STYLE", "SHARED"), "the order is SHARED VIDEO STYLE"),
         (("SHARED", "VIDEO", "VIDEO"), "got the name of a video"),
         (("SHARED", "VIDEO", "SHARED"), "got a directory"),
-        (("SHARED", "VIDEO", ROOT / "styles" / "wave.jpg"), "fav train"),
+        (("SHARED", "VIDEO", ROOT / "styles" / "wave.jpg", "--loss-network", "nothing-like-it"), "nothing-like-it"),
         (("SHARED", "VIDEO", "wavee"), "did you mean wave?"),
         (("SHARED", "VIDEO", "nothing-like-it"), "expected the name of a bundled style"),
         (("SHARED", "https://example.org/clip.mp4", "STYLE"), "download the video first"),

@@ -72,7 +72,7 @@ def test_a_painting_and_a_video_are_enough(painting, film, loss_network, own_sty
     assert facts.metadata["began_with"] == "mine.safetensors" and facts.arch == TINY
     rows = [*csv.DictReader((tmp_path / "stripes.losses.csv").open())]
     steps = [float(row["steps"]) for row in rows]
-    assert steps[0] == 0 and max(steps) > 0, "memory is learnt although there were few iterations"
+    assert sum(step >= 1 for step in steps) > len(steps) / 2, "memory is learnt from the beginning"
     (own_styles / "mine.safetensors").unlink()  # the same line goes on all the same
     again = call(*words, "--minutes", 0.03)
     assert again.exit_code == 0 and f"going on after iteration {len(rows)}" in again.output, again.output

@@ -206,7 +206,7 @@ def test_what_is_no_video_is_one_clear_line(tmp_path):
     (tmp_path / "text.mp4").write_text("This is not a video.\n" * 50)
     (tmp_path / "empty.mkv").write_bytes(b"")
     assert "cannot read" in refused(tmp_path / "text.mp4")
-    assert "cannot read" in refused(tmp_path / "empty.mkv")
+    assert "got an empty file" in refused(tmp_path / "empty.mkv")
     refused(tmp_path)
 
 
