@@ -91,9 +91,9 @@ def test_style_is_learnt_watched_and_usable_at_once(page, place):
     facts = style_facts(place / done["style"]).metadata
     assert "80" in facts["train_command"] if "train_command" in facts else facts["style"] == "stripes.png"
     assert "is or was learnt" in page.post("/styles/learn", json=ORDER).json()["error"]
-    more = page.post("/styles/learn/mine/continue", json={"minutes": 0.03})
+    more = page.post("/styles/learn/mine/continue", json={"minutes": 0.2})
     assert more.status_code == 200, more.text
-    longer = page.until(lambda one: not one["running"] and one["minutes"] == 0.03)
+    longer = page.until(lambda one: not one["running"] and one["minutes"] == 0.2)
     assert longer["iteration"] > done["iteration"]
 
 
