@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import Future
 from fractions import Fraction
+from threading import Lock
 from unittest import mock
 
 import numpy as np
@@ -101,11 +102,15 @@ class FakeStylizer:
         return done
 
 
+PATCHING = Lock()  # two threads that patch at the same time would leave the fakes in place for all other tests
+
+
 class LimitedPlan(VideoPlan):
     """The plan of such a film, which is stopped when it has painted `most` frames. `frames` are those that it has."""
 
     def __init__(self, job: Job, node: Node, most: int):
         with (
+            PATCHING,
             mock.patch("fav.pipeline.plan.FrameStylizer", FakeStylizer),
             mock.patch("fav.pipeline.plan.changed_inputs", lambda *words: []),
         ):

@@ -16,6 +16,7 @@ pytest.importorskip("httpx2", reason="the extra `dev` is not installed")
 
 from starlette.testclient import TestClient
 
+from fav.cli.common import SETTINGS
 from fav.cli.jobs import submit as submit_command
 from fav.cli.options import request_of
 from fav.errors import FavError
@@ -302,9 +303,8 @@ def test_a_page_asks_for_the_job_that_the_command_line_makes(done, style):
     wanted = forms.request_from(root, {"video": "clip.mp4", "style": "tiny.safetensors", "options": options})
     line = ["--width", "48", "--frames", "5", "--strength", ".5", "--preserve-colors", "--crf", "20", "--chunk", "auto", "--range", "2:20",
             "--flow", "dis", "--style-scale", "2", "--cut-threshold", "30.5", "--no-cuts", "--name", "mine"]  # fmt: skip
-    typed = submit_command.make_context(
-        "submit", [str(root), str(root / "clip.mp4"), str(root / "tiny.safetensors"), *line]
-    )
+    words = [str(root), str(root / "clip.mp4"), str(root / "tiny.safetensors"), *line]
+    typed = submit_command.make_context("submit", words, **SETTINGS)  # click keeps the first help option that it makes
     values = {name: value for name, value in typed.params.items() if name in OPTIONS}
     assert wanted == request_of(typed, typed.params["video"], typed.params["style"], values)
     answer = client.post(
