@@ -18,16 +18,14 @@ from fav.pipeline.film_output import film_size, within
 from fav.pipeline.import_inputs import import_input, import_large
 from fav.pipeline.job_naming import find_or_name
 from fav.pipeline.provenance import MAX_LENGTH, user
-from fav.pipeline.repair import repair
 from fav.pipeline.request import Request, check_out
 from fav.pipeline.spec import OPTIONS, VALUE_FIELDS, JobSpec, check_size
-from fav.pipeline.submit import SubmitResult
+from fav.pipeline.submit import SubmitResult, continue_job
 from fav.util.fingerprint import check_same_format, hash_of, video_fingerprint
 from fav.util.image_sequence import check_no_gaps, is_sequence
 from fav.util.safe_path import resolve_inside
 from fav.util.text import format_bytes
 from fav.video import VideoInfo, probe, reaches
-from shared.attempts import reopen
 from shared.command_names import command
 from shared.jobs import create_job
 from shared.membership import Node
@@ -91,12 +89,7 @@ def submit_flow(
             f"job {job.name} writes these files to {share.layout.root / spec.out}; take that name, or remove the job first: "
             f"{command('clean')} (its files stay)"
         )
-    if "cancelled" in job.flags():
-        raise FavError(f"job {job.name} was cancelled; {command('retry')} continues it, {command('clean')} removes it")
-    if "finished" in job.flags():
-        return SubmitResult(job, False, tuple(repair(node, job, whole=False)))
-    opened = reopen(job)
-    return SubmitResult(job, False, (f"{opened} failed task(s) reopened",) if opened else ())
+    return continue_job(node, job)
 
 
 def _differs(spec: JobSpec, wanted: JobSpec) -> bool:

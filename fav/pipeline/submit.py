@@ -210,6 +210,15 @@ def _join(node: Node, job: Job, request: Request, wanted: JobSpec) -> SubmitResu
             f"job {job.name} exists with other options ({'; '.join(differing.values())}); use the same options to join "
             f"it, or another --name{other_film if same_frames else ''}"
         )
+    return continue_job(node, job)
+
+
+def continue_job(node: Node, job: Job) -> SubmitResult:
+    """Continue a job that exists: reopen its failed tasks, or, if it is finished, check its results.
+
+    Raises:
+        FavError: the job was cancelled.
+    """
     if "cancelled" in job.flags():
         raise FavError(f"job {job.name} was cancelled; {command('retry')} continues it, {command('clean')} removes it")
     if "finished" in job.flags():
