@@ -64,14 +64,18 @@ def mixture_error(style: Path, others: Sequence[Path], fractions: Sequence[float
 
 @lru_cache(32)
 def _mixture_error(styles: tuple[tuple[str | None, str], ...], fractions: tuple[float, ...]) -> float:
+    mixture, alone = _mixed_and_alone(styles)
+    between = sum(share * picture for share, picture in zip((1 - sum(fractions), *fractions), alone))
+    return float(np.abs(_painted(mixture.network(fractions)) - between).mean())
+
+
+@lru_cache(1)
+def _mixed_and_alone(styles: tuple[tuple[str | None, str], ...]) -> tuple[Mixture, list[np.ndarray]]:
+    """The mixture of styles, given by hash and path, and the picture by each of them."""
     first, *others = (Path(path) for _, path in styles)
     mixture = Mixture(first, others)
-    alone = [
-        mixture.network([float(here == number) for here in range(len(others))]) for number in range(-1, len(others))
-    ]
-    shares = [1 - sum(fractions), *fractions]
-    between = sum(share * _painted(network) for share, network in zip(shares, alone))
-    return float(np.abs(_painted(mixture.network(fractions)) - between).mean())
+    fractions = [[float(here == number) for here in range(len(others))] for number in range(-1, len(others))]
+    return mixture, [_painted(mixture.network(each)) for each in fractions]
 
 
 def _painted(network: StyleNetwork) -> np.ndarray:

@@ -290,11 +290,11 @@ class FrameStylizer:
         with self._decode_lock:
             here = self._read(frame, index)
             there = None if before is None else self._read(before, index)
-            self._mix_for(frame, index)
             field = None
             if there is not None:
                 pair = (np.ascontiguousarray(self.cube.face(each, face)) for each in (here, there))
                 field = self._estimate_face(lambda: None, *pair)
+        self._mix_for(frame, index)
         return self.recurrence.face(here, face, done, prior, field, frame, first_of_film)
 
     def _ready(self, frame: int) -> Ready:
