@@ -3,12 +3,9 @@
 import json
 import os
 import shlex
-import socket
-import time
 from pathlib import Path
 from typing import Any
 
-import fav
 from fav import flow as flows
 from fav.errors import FavError, sanitize
 from fav.pipeline.artifacts import check_output_directory
@@ -17,7 +14,7 @@ from fav.pipeline.disk_space import DiskUsage
 from fav.pipeline.film_output import film_size, within
 from fav.pipeline.import_inputs import import_input, import_large
 from fav.pipeline.job_naming import find_or_name
-from fav.pipeline.provenance import MAX_LENGTH, user
+from fav.pipeline.provenance import MAX_LENGTH, made_here
 from fav.pipeline.request import Request, check_out
 from fav.pipeline.spec import OPTIONS, VALUE_FIELDS, JobSpec, check_size
 from fav.pipeline.submit import SubmitResult, continue_job
@@ -31,7 +28,6 @@ from shared.jobs import create_job
 from shared.membership import Node
 from shared.paths import JobPaths
 from shared.shared_dir import SharedDir
-from shared.source_hash import version
 
 BYTES = 17  # of a pixel: two flows of 8 bytes and a reliability
 NO_STYLE = "flow-{}"  # what a flow job has in its name in the place of the style
@@ -177,8 +173,6 @@ def _provenance(request: Request, root: Path, fields: dict[str, Any]) -> dict[st
         "video": os.path.abspath(request.video),
         "video_facts": f"fingerprint {fields['video_hash']}",
         "command": " ".join(["fav flow", *words, *typed]),
-        "by": f"{user()}@{socket.gethostname()}",
-        "when": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
-        "version": f"fav {fav.__version__} (sources {version()})",
+        **made_here(),
     }
     return {name: sanitize(text, MAX_LENGTH) for name, text in entries.items()}

@@ -54,9 +54,7 @@ def provenance_of(request: Request, root: Path, video_hash: str, style_hash: str
         "style": str(request.style.absolute()),
         "style_facts": ", ".join([*about_style, f"fingerprint {style_hash}"]),
         "command": command_of(request, root),
-        "by": user_and_host(),
-        "when": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
-        "version": f"fav {fav.__version__} (sources {version()})",
+        **made_here(),
     }
     return {name: sanitize(text, MAX_LENGTH) for name, text in entries.items() if text}
 
@@ -96,12 +94,16 @@ def _style_metadata(style: Path) -> dict[str, str]:
         return {}
 
 
-def user_and_host() -> str:
-    """The user who runs this process, and its host."""
-    return f"{user()}@{socket.gethostname()}"
+def made_here() -> dict[str, str]:
+    """The entries of a job's record on who makes it: `by`, the user and host; `when`, in UTC; `version`, of the program."""
+    return {
+        "by": f"{_user()}@{socket.gethostname()}",
+        "when": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+        "version": f"fav {fav.__version__} (sources {version()})",
+    }
 
 
-def user() -> str:
+def _user() -> str:
     """The name of the user who runs this process, or its number."""
     try:
         return getpass.getuser()

@@ -2,7 +2,6 @@
 
 import itertools
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import Any
 import msgspec
 import torch
 
-import fav
 from fav.errors import FavError, sanitize
 from fav.model.devices import device_of
 from fav.perceptual.pretrained import PUBLISHED, fetched
 from fav.pipeline.artifacts import check_output_directory
-from fav.pipeline.provenance import user_and_host
+from fav.pipeline.provenance import made_here
 from fav.pipeline.request import check_out
 from fav.pipeline.training_files import taken_output
 from fav.pipeline.training_job import CHAIN, FILES, TrainingChain, TrainingJob, is_training, training_of
@@ -35,7 +33,6 @@ from shared.ownership import record_inputs
 from shared.paths import NAMED, JobPaths, is_name
 from shared.settings import LEASE_S
 from shared.shared_dir import SharedDir
-from shared.source_hash import version
 
 TASK_ITERATIONS = 25  # of a task: about a minute of two cores
 
@@ -329,9 +326,7 @@ def _provenance(request: TrainingRequest) -> dict[str, str]:
     entries = {
         "style": ", ".join(str(painting.absolute()) for painting in request.paintings),
         "command": request.command,
-        "by": user_and_host(),
-        "when": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
-        "version": f"fav {fav.__version__} (sources {version()})",
+        **made_here(),
     }
     return {name: sanitize(text, 4000) for name, text in entries.items() if text}
 
