@@ -13,10 +13,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from fav.pipeline.training_job import states, train_task
+from fav.training.job_plan import TrainingPlan
 from tests.helpers.checkout import ROOT
 from tests.simulation.many import CI_SEEDS, Outcome, catch, occurred, outcomes, pool, told
 from tests.simulation.mutations import MUTATIONS
-from tests.simulation.world import EVERY_FAULT, World
+from tests.simulation.training import TrainingPlay
+from tests.simulation.world import EVERY_FAULT, Violation, World
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +89,35 @@ def test_run_is_the_same_whenever_and_wherever_it_is_replayed(seed, tmp_path):
         for hash_seed, place in (("1", ROOT), ("2", elsewhere))
     }
     assert len(told) == 1 and len(told.pop().splitlines()) > 300
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_training_ends_with_the_same_states_and_style_whatever_happens(seed):
+    TrainingPlay(seed).run()
+
+
+def _remove_all_old(plan, chain):
+    for step in states(plan.job, chain):
+        plan.node.share.system.unlink(plan.job.layout.result(train_task(chain, step)))
+
+
+def _trainer_in_memory(plan, chain, steps):
+    if plan._chain and plan._chain.number == chain:
+        return plan._chain.prepared.trainer  # whatever its state is
+    return TRAINER(plan, chain, steps)
+
+
+TRAINER = TrainingPlan._trainer
+
+
+@pytest.mark.parametrize(
+    "name, wrong, finder", [("_remove_old", _remove_all_old, 0), ("_trainer", _trainer_in_memory, 48)]
+)
+def test_wrong_plan_of_a_training_is_found_out(monkeypatch, name, wrong, finder):
+    monkeypatch.setattr(TrainingPlan, name, wrong)
+    with pytest.raises(Violation):
+        for seed in dict.fromkeys([finder, *range(100)]):
+            TrainingPlay(seed).run()
 
 
 @pytest.mark.long

@@ -13,14 +13,15 @@ from tests.simulation.world import EVERY_FAULT
 @click.argument("seeds", metavar="SEED | FIRST:LAST")
 @click.option("--mutation", type=click.Choice(list(MUTATIONS)), help="Play it with a wrong protocol.")
 @click.option("--lines", type=int, help="Only the last lines of the trace.")
-def main(seeds: str, mutation: str | None, lines: int | None) -> None:
+@click.option("--training", is_flag=True, help="The job is a training.")
+def main(seeds: str, mutation: str | None, lines: int | None, training: bool) -> None:
     """Replay SEED and print what happened, or run many seeds and print which broke a promise."""
     first, _, last = seeds.partition(":")
     if not last:
-        click.echo(told(int(first), mutation, lines))
+        click.echo(told(int(first), mutation, lines, training))
         return
     began, runs = time.monotonic(), []
-    for run in outcomes(range(int(first), int(last))):
+    for run in outcomes(range(int(first), int(last)), training):
         runs.append(run)
         if run.broken:
             click.echo(f"seed {run.seed}: {run.broken.strip().splitlines()[-1]}")

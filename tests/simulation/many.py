@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 
 from tests.simulation.mutations import mutated
@@ -42,9 +43,18 @@ class Outcome:
     broken: str | None
 
 
-def outcome(seed: int, mutation: str | None = None) -> Outcome:
+def play_of(seed: int, training: bool, trace: bool = False) -> Play:
+    """A world with a job of small tasks, or with a training."""
+    if not training:
+        return Play(seed, trace)
+    from tests.simulation.training import TrainingPlay  # imports torch
+
+    return TrainingPlay(seed, trace)
+
+
+def outcome(seed: int, mutation: str | None = None, training: bool = False) -> Outcome:
     with mutated(mutation) if mutation else nullcontext():
-        play, broken = Play(seed), None
+        play, broken = play_of(seed, training), None
         try:
             play.run()
         except Violation as violation:
@@ -52,16 +62,17 @@ def outcome(seed: int, mutation: str | None = None) -> Outcome:
     return Outcome(seed, frozenset(kind for kind, count in play.world.counts.items() if count), broken)
 
 
-def told(seed: int, mutation: str | None = None, lines: int | None = None) -> str:
+def told(seed: int, mutation: str | None = None, lines: int | None = None, training: bool = False) -> str:
     """The trace of a run (its last lines), and its end."""
     with mutated(mutation) if mutation else nullcontext():
-        play = Play(seed, trace=True)
+        play = play_of(seed, training, trace=True)
         try:
             play.run()
             end = "all promises held"
         except Violation as violation:
             end = f"broken: {violation}"
     replay = f"python -m tests.simulation {seed}" + (f" --mutation '{mutation}'" if mutation else "")
+    replay += " --training" if training else ""
     return "\n".join([*play.world.trace[-(lines or 0) :], f"seed {seed}: {end}", f"to see all of it: {replay}"])
 
 
@@ -69,9 +80,9 @@ def pool() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn"))
 
 
-def outcomes(seeds: Iterable[int]) -> Iterator[Outcome]:
+def outcomes(seeds: Iterable[int], training: bool = False) -> Iterator[Outcome]:
     with pool() as workers:
-        yield from workers.map(outcome, seeds, chunksize=10)
+        yield from workers.map(partial(outcome, training=training), seeds, chunksize=10)
 
 
 def catch(mutation: str) -> int | None:

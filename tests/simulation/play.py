@@ -17,11 +17,12 @@ from shared.errors import EvictedError, JobQueueError, JobRemovedError, NodeUnhe
 from shared.failure_detector import FailureDetector
 from shared.heartbeat import HeartbeatThread
 from shared.identity import Identity
-from shared.jobs import all_jobs, create_job, find_job
+from shared.jobs import Job, all_jobs, create_job, find_job
 from shared.logs import logging_to
 from shared.membership import Node
 from shared.notify import ChangeNotifier
 from shared.paths import SharedDirPaths, Task
+from shared.protocols import TaskPlan
 from shared.recovery import Recovery
 from shared.retry import retry_transient
 from shared.settings import LEASE_S, POLL_S
@@ -77,7 +78,9 @@ class TraceHandler(logging.Handler):
 
 
 class Play:
-    """A world with a job in it."""
+    """A world with a job of small tasks in it."""
+
+    plan: type[TaskPlan] = toy.ToyPlan
 
     def __init__(self, seed: int, trace: bool = False):
         self.world = world = World(seed, trace)
@@ -172,7 +175,7 @@ class Play:
 
         def body() -> None:
             try:
-                worker = Worker(node, toy.ToyPlan, told, stop, NAME, health=process.health)
+                worker = Worker(node, self.plan, told, stop, NAME, health=process.health)
                 done.append("well" if worker.run() else "failed")
             except EvictedError:
                 done.append("evicted")
@@ -342,6 +345,11 @@ class Play:
                 raise broken(f"{task} failed for no good reason: {attempts.attempts_of_task(job, task)}")
             if not any(one.why in ("raised", "crashed") and one.detail for one in attempts.attempts_of_task(job, task)):
                 raise broken(f"{task} failed without a reason")
+        self.judge_work(self.judge_results(job, failed))
+
+    def judge_results(self, job: Job, failed: set[Task]) -> int:
+        """All results are right. Returns how many tasks the job has."""
+        broken = self.world.broken
         right = toy.expected(self.chains, self.length).splitlines(keepends=True)
         for number in range(self.chains * self.length):
             task = toy.link_task(number)
@@ -358,12 +366,16 @@ class Play:
                 raise broken(f"part {chain} has a wrong result")
         if not failed and (results.read(job, toy.SUM) != b"".join(right) or "finished" not in job.flags()):
             raise broken("the job is not finished")
+        return self.chains * self.length + 1 + (self.chains if self.parts else 0)
+
+    def judge_work(self, tasks: int) -> None:
+        """Not more tasks were run than faults can have undone."""
+        world = self.world
         faults = sum(count for kind, count in world.counts.items() if kind in DISRUPTIVE)
-        tasks = self.chains * self.length + 1 + (self.chains if self.parts else 0)
         # A fault of a whole machine silences the hearts of all its nodes, so each of their tasks has to be run again.
         most = tasks + 3 * faults + world.struck_beside + (attempts.MAX_FAILURES if self.poison is not None else 0)
         if sum(world.executions.values()) > most:
-            raise broken(
+            raise world.broken(
                 f"{sum(world.executions.values())} executions of {tasks} tasks with {faults} faults: {dict(world.executions)}"
             )
 
