@@ -1,21 +1,18 @@
 """The command that does everything: creates a job, starts nodes here or on other machines, and follows them."""
 
-import shlex
 import sys
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
 
 from fav.cli.common import finished_film, one_line_errors, share_for, submit_and_print
+from fav.cli.executors import DASK, ELSEWHERE, Launch
 from fav.cli.log_options import LOG, log_settings, start_record
-from fav.cli.options import BACKEND, FILE, JOB, SOURCE, RenamedOption, options, request_of
+from fav.cli.options import BACKEND, FILE, JOB, SOURCE, options, request_of
 from fav.cli.preview import previews
 from fav.cli.train_job import is_painting, run_training_and_film, submit_style_and_film
 from fav.errors import FavError
-from fav.launch.executor import Executor, run_job
-from fav.launch.local_launcher import LocalExecutor
-from fav.launch.slurm_launcher import SlurmExecutor
+from fav.launch.executor import run_job
 from fav.monitor.console import begin_log, tell
 from fav.monitor.snapshot import SnapshotReader
 from fav.monitor.text import failures
@@ -23,11 +20,6 @@ from fav.pipeline.job_naming import default_name
 from shared.jobs import Job
 from shared.option_types import NumberType, WholeType
 
-HOSTS_HELP = ("Start nodes on these machines by ssh instead: one host per line (docs/how-to/cluster.md). The file is read "
-              "again while they work.")  # fmt: skip
-SLURM_HELP = "Have Slurm start so many nodes instead, as resources become free (docs/how-to/cluster.md)."
-DASK_HELP = ("Run a node on each worker of this Dask cluster instead: tcp://HOST:8786, or a scheduler file "
-             "(docs/how-to/cluster.md).")  # fmt: skip
 PREVIEW_HELP = "Make a film of the finished frames (as `preview` does), every so many minutes."
 
 
@@ -42,23 +34,8 @@ PREVIEW_HELP = "Make a film of the finished frames (as `preview` does), every so
     show_default=True,
     help="Nodes to start on this machine; they share its cores.",
 )
-@click.option("--hosts", type=FILE, metavar="FILE", help=HOSTS_HELP)
-@click.option(
-    "--skip-failed-hosts",
-    cls=RenamedOption,
-    former=("--skip-unfit",),
-    is_flag=True,
-    help="Begin with the hosts that pass all checks, and check the others again every minute.",
-)
-@click.option("--slurm", type=WholeType(1), metavar="NODES", help=SLURM_HELP)
-@click.option(
-    "--sbatch",
-    "words",
-    default="",
-    metavar="OPTIONS",
-    help='For --slurm: options of sbatch, like "--partition=lab --gres=gpu:1".',
-)
-@click.option("--dask", metavar="ADDRESS", help=DASK_HELP)
+@options(ELSEWHERE)
+@DASK
 @click.option("--preview-every", type=NumberType(0, 10**6, min_open=True), metavar="MINUTES", help=PREVIEW_HELP)
 @options(BACKEND)
 @options(JOB)
@@ -70,12 +47,6 @@ def run(
     shared: Path,
     video: str,
     style: Path,
-    nodes: int,
-    hosts: Path | None,
-    skip_failed_hosts: bool,
-    slurm: int | None,
-    words: str,
-    dask: str | None,
     preview_every: float | None,
     device: str,
     backend: str,
@@ -91,26 +62,12 @@ def run(
     follows them again; `drain` ends them. With --slurm, `scancel` ends the nodes; the same line queues as many more. With
     --dask, `drain` or the end of their workers ends them.
     """
-    engines = {"--hosts": hosts, "--slurm": slurm, "--dask": dask}
-    elsewhere = [name for name, value in engines.items() if value is not None]
-    if len(elsewhere) > 1:
-        number = "both" if len(elsewhere) == 2 else "all"
-        raise click.UsageError(f"{' and '.join(elsewhere)}: expected one of them, got {number}")
-    if hosts and context.get_parameter_source("device") is ParameterSource.COMMANDLINE:
-        raise click.UsageError("--device is not for --hosts: there, the hosts file says devices=LIST or gpus=N")
-    if elsewhere and context.get_parameter_source("nodes") is ParameterSource.COMMANDLINE:
-        raise click.UsageError(
-            "--nodes is for this machine: with --hosts, the hosts file says nodes=N; --slurm has a number "
-            "itself; with --dask there is one a worker"
-        )
-    if skip_failed_hosts and not hosts:
-        raise click.UsageError("--skip-failed-hosts: expected with --hosts")
-    if words and not slurm:
-        raise click.UsageError("--sbatch: expected with --slurm")
+    launch = Launch.take(values)
+    launch.check(context)
     settings = log_settings(context)
-    executor = _executor(nodes, hosts, skip_failed_hosts, slurm, words, dask, device, backend, settings.words())
+    executor = launch.executor(device, backend, settings.words())
     if is_painting(style):
-        if dask is not None:
+        if launch.dask is not None:
             raise FavError(
                 f"--dask: expected a trained style, got a painting: {style}; train it first (fav train SHARED {style})"
             )
@@ -137,31 +94,6 @@ def run(
         with previews(job, preview_every):
             logs = run_job(job, executor)
     _print_result(job, logs)
-
-
-def _executor(
-    nodes: int,
-    hosts: Path | None,
-    skip_failed_hosts: bool,
-    slurm: int | None,
-    words: str,
-    dask: str | None,
-    device: str,
-    backend: str,
-    log: list[str],
-) -> Executor:
-    """The executor that the options ask for."""
-    if slurm:
-        return SlurmExecutor(slurm, device, backend, shlex.split(words), log)
-    if dask is not None:
-        from fav.launch.dask_launcher import DaskExecutor
-
-        return DaskExecutor(dask, device, backend, log)
-    if hosts:
-        from fav.launch.ssh_launcher import SSHExecutor
-
-        return SSHExecutor(hosts, backend, skip_failed_hosts, log)
-    return LocalExecutor(nodes, device, backend, log)
 
 
 def _print_result(job: Job, logs: list[Path]) -> None:

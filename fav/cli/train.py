@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from fav.cli.common import one_line_errors
+from fav.cli.executors import Launch
 from fav.cli.log_options import LOG, log_settings, start_record
 from fav.cli.options import FILE, limits, options
 from fav.cli.outputs import check_place
@@ -323,7 +324,6 @@ def train(
     minutes: float | None,
     save_every: float,
     sheet_every: float,
-    nodes: int,
     seeds: int,
     task_iterations: int | None,
     name: str | None,
@@ -340,10 +340,12 @@ def train(
     place, and STYLE_IMAGE is left out.
 
     With SHARED, a shared directory, the training is a job that any number of nodes work on, one after the other; several
-    paintings, or --seeds, are learned side by side. Nodes start here (--nodes), and elsewhere with `fav node SHARED`.
+    paintings, or --seeds, are learned side by side. Nodes start here (--nodes), by ssh (--hosts) or by Slurm (--slurm), and
+    anywhere with `fav node SHARED`.
     """
-    shared = shared_of(inputs)
+    shared, launch = shared_of(inputs), Launch.take(values)
     if shared:
+        launch.check(context)
         paintings, photos_dir, out = sort_for_share(shared, inputs[1:], steady)
         style_image = paintings[0]
         refuse_options(context, LOCAL_OPTIONS, "expected without SHARED")
@@ -389,7 +391,7 @@ def train(
         typed = TypedTraining(
             sources, paintings, config, iterations or ITERATIONS, out and str(out), seeds, task_iterations
         )
-        train_in_share(context, shared, typed, name, bit_exact, nodes, _typed_command(context, shared=True))
+        train_in_share(context, shared, typed, name, bit_exact, launch, _typed_command(context, shared=True))
         return
     if outputs is None:
         raise ValueError("expected the name of a style")

@@ -11,11 +11,11 @@ import click
 from click.core import ParameterSource
 from msgspec.structs import replace
 
+from fav.cli.executors import ELSEWHERE, Launch
 from fav.cli.log_options import log_settings
 from fav.cli.options import request_of
 from fav.errors import FavError
 from fav.launch.executor import Executor, run_job
-from fav.launch.local_launcher import LocalExecutor
 from fav.monitor.console import tell
 from fav.monitor.snapshot import SnapshotReader
 from fav.monitor.text import failures
@@ -36,7 +36,17 @@ from shared.shared_dir import SharedDir
 logger = logging.getLogger(__name__)
 
 LOCAL_OPTIONS = ("minutes", "device", "workers", "save_every", "sheet_every")  # without a meaning in a job
-SHARED_OPTIONS = ("nodes", "seeds", "task_iterations", "name", "bit_exact")
+SHARED_OPTIONS = (
+    "nodes",
+    "hosts",
+    "skip_failed_hosts",
+    "slurm",
+    "sbatch",
+    "seeds",
+    "task_iterations",
+    "name",
+    "bit_exact",
+)
 MAX_SEEDS = 100
 JOB_OPTIONS = [
     click.option(
@@ -46,6 +56,7 @@ JOB_OPTIONS = [
         show_default=True,
         help="With SHARED: nodes to start on this machine; 0: only make the job.",
     ),
+    *ELSEWHERE,
     click.option(
         "--seeds",
         type=WholeType(1, MAX_SEEDS),
@@ -136,10 +147,10 @@ def train_in_share(
     typed: TypedTraining,
     name: str | None,
     bit_exact: bool,
-    nodes: int,
+    launch: Launch,
     words: str,
 ) -> None:
-    """Make the job or join it, start nodes here, and follow them. Exits with 1 if the styles are not made."""
+    """Make the job or join it, start nodes, and follow them. Exits with 1 if the styles are not made."""
     from fav.training.job_submit import TrainingRequest, style_names, submit_training  # imports torch
 
     share = open_share(shared)
@@ -156,17 +167,18 @@ def train_in_share(
         bit_exact,
         command=words,
     )
-    with notify_on_exit(share) as node:
-        submitted = submit_training(node, request)
-    job = told(share, submitted.job, submitted.created, submitted.notes)
-    if job.flag_text("finished"):
-        tell_result(job, [])
-    elif nodes == 0:
-        root = share.layout.root
-        logger.info("nodes learn it: %s %s, here or on any machine that mounts it", command("node"), root)
-    else:
-        settings = log_settings(context)
-        tell_result(job, run_job(job, LocalExecutor(nodes, "auto", "auto", settings.words())))
+    executor = launch.executor("auto", "auto", log_settings(context).words())
+    with executor.ready():
+        with notify_on_exit(share) as node:
+            submitted = submit_training(node, request)
+        job = told(share, submitted.job, submitted.created, submitted.notes)
+        if job.flag_text("finished"):
+            tell_result(job, [])
+        elif launch.nodes == 0:
+            root = share.layout.root
+            logger.info("nodes learn it: %s %s, here or on any machine that mounts it", command("node"), root)
+        else:
+            tell_result(job, run_job(job, executor))
 
 
 def told(share: SharedDir, job: Job, created: bool, notes: Sequence[str]) -> Job:

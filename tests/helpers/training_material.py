@@ -78,3 +78,11 @@ def random_loss_network(kind: str = "squeezenet1_1") -> LossNetwork:
     torch.manual_seed(0)
     design = LOSS_NETWORKS[kind]
     return LossNetwork(design, tuple(dict.fromkeys(design.style_layers + design.content_layers)))
+
+
+def small_training(painting: Path, photos: Path, loss_network: Path) -> list[str]:
+    """The words of `fav train SHARED` for 4 iterations of stills and pairs, 2 in each task, without nodes here."""
+    options = {"--loss-network": loss_network, "--arch": TINY, "--crop": 32, "--style-size": 96, "--threads": 1,
+               "--precision": "float32", "--num-frame-steps": "0:0,50%:1", "--iterations": 4,
+               "--task-iterations": 2}  # fmt: skip
+    return [str(painting), str(photos), *(str(word) for pair in options.items() for word in pair)]

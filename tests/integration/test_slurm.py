@@ -14,6 +14,7 @@ from shared.heartbeat import temporary_member
 from shared.shared_dir import open_share
 from tests.helpers.checkout import ROOT
 from tests.helpers.slurm_rig import Slurm, missing
+from tests.helpers.training_material import small_training
 from tests.helpers.video_jobs import create, film_of, make_clip, work
 from tests.helpers.waiting import wait_for
 
@@ -144,6 +145,15 @@ def test_the_coordinator_queues_and_follows(slurm, tmp_path, clip, style, expect
         and "expected Slurm to queue the nodes, got" in refused.stderr
         and "scancel" not in refused.stdout
     )
+
+
+def test_slurm_learns_a_style(slurm, root, painting, photos, loss_network):
+    root.mkdir()
+    words = [*small_training(painting, photos, loss_network), "--slurm", "1", "--sbatch", "--cpus-per-task=1"]
+    line = [sys.executable, "-m", "fav", "train", str(root), *words]
+    done = subprocess.run(line, cwd=ROOT, env=slurm.environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "scancel" in done.stdout, done
+    assert f"done: {root}/stripes.safetensors" in done.stdout, done
 
 
 def test_not_typed_in_a_checkout_it_says_so(slurm, job, tmp_path):

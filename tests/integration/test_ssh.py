@@ -29,6 +29,7 @@ from shared.shared_dir import open_share
 from tests.helpers import sshd
 from tests.helpers.checkout import ROOT
 from tests.helpers.sshd import Network, pids
+from tests.helpers.training_material import small_training
 from tests.helpers.video_jobs import create, film_of, make_clip, make_moving, work
 from tests.helpers.waiting import runs, wait_for
 
@@ -150,6 +151,19 @@ def test_two_hosts_make_the_film_that_one_machine_makes(network, operator, share
     assert told == {f"film.{host}.0.{end}" for host in ("anton", "berta") for end in ("log", "state")}
     assert (share.layout.logs / "film.berta.0.state").read_text() == "ended 0\n"
     assert not list(tmp_path.rglob("PWNED")) and not (ROOT / "PWNED").exists() and not (Path.home() / "PWNED").exists()
+
+
+@pytest.mark.slow
+def test_hosts_learn_a_style(network, operator, share, painting, photos, loss_network):
+    network.host("anton"), network.host("berta")
+    operator.hosts("anton nodes=1", "berta nodes=1")
+    words = [*small_training(painting, photos, loss_network), "--seeds", "2", "--hosts", str(operator.file)]
+    line = [sys.executable, "-m", "fav", "train", str(share.layout.root), *words]
+    done = subprocess.run(line, cwd=ROOT, env=network.environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0 and f"done: {share.layout.root}/stripes.safetensors" in done.stdout, done
+    assert "2 node(s) on 2 host(s)" in done.stdout
+    chains = {path.name for path in share.layout.logs.iterdir()}
+    assert chains == {f"train--stripes.{host}.0.{end}" for host in ("anton", "berta") for end in ("log", "state")}
 
 
 # ---- what the preflight tells

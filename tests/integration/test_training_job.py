@@ -35,7 +35,7 @@ from shared.worker import Worker
 from tests.helpers.commands import call, refused
 from tests.helpers.networks import random_network
 from tests.helpers.toy_plan import RecordingEvents
-from tests.helpers.training_material import TINY
+from tests.helpers.training_material import TINY, small_training
 from tests.helpers.video_jobs import film_of, start_node
 from tests.helpers.waiting import wait_for
 
@@ -55,11 +55,8 @@ def share(root: Path) -> SharedDir:
 
 @pytest.fixture
 def words(painting, photos, loss_network) -> list[str]:
-    """A small training, without SHARED: 4 iterations of stills and pairs, 2 in each task."""
-    options = {"--loss-network": loss_network, "--arch": TINY, "--crop": 32, "--style-size": 96, "--threads": 1,
-               "--precision": "float32", "--num-frame-steps": "0:0,50%:1", "--iterations": 4,
-               "--task-iterations": 2, "--nodes": 0}  # fmt: skip
-    return [str(painting), str(photos), *(str(word) for pair in options.items() for word in pair)]
+    """A small training, without SHARED; only the job is made."""
+    return [*small_training(painting, photos, loss_network), "--nodes", "0"]
 
 
 def submitted(share: SharedDir, words: list[str], *more, name: str = "train--stripes") -> Job:
