@@ -7,11 +7,13 @@ A video is the path of a file, or the printf pattern of a numbered image sequenc
 from fav.video.codecs import EncoderSettings, encoder_settings
 from fav.video.decoding import DecodedFrame, Decoder, decode
 from fav.video.encoded import EncodedSegment
+from fav.video.encoder import encode_segment
 from fav.video.index import FrameIndex
+from fav.video.muxer import mux_film
 from fav.video.probe import VideoInfo, probe, reaches
 from fav.video.reader import FrameReader
 from fav.video.settings import DEFAULT_SETTINGS, SourceSettings
-from fav.video.writer import check_film, check_film_name, encode_segment, mux_film, write_film
+from fav.video.writer import check_film, check_film_name, write_film
 
 __all__ = [
     "DEFAULT_SETTINGS",
