@@ -2,7 +2,8 @@
 
 The shared directory is the only state: the server can be stopped and started anywhere, also twice at a time.
 
-    app        which address answers what
+    app        the pages and addresses, and what answers each of them
+    request_fields  the fields of a request, checked
     security   who may ask: token, host, origin; and what a page may load
     live       one reader of the share for all browsers, and their stream of events
     views      what a page says of a job or a node; pure

@@ -4,7 +4,6 @@ A handler reads a request, calls what the commands call, and renders; it decides
 """
 
 import asyncio
-import json
 import logging
 import os
 import shlex
@@ -18,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import (
     HTMLResponse,
     JSONResponse,
@@ -38,7 +37,7 @@ from fav.pipeline.job_files import open_share
 from fav.pipeline.provenance import lines_of
 from fav.pipeline.spec import JobSpec
 from fav.util.safe_path import resolve_inside
-from fav.web import forms, pictures, places, uploads
+from fav.web import forms, pictures, places, request_fields, uploads
 from fav.web.learning import NAME as LEARNING
 from fav.web.learning import Learning, Order
 from fav.web.live import EVERY_S, Live
@@ -55,11 +54,8 @@ from shared.shared_dir import SharedDir
 logger = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
-BODY_LIMIT = 1 << 20  # bytes of a request but a piece of an upload
 FIRST_LOOK_S = 0.6  # that the first page waits for the first look: it comes without, where the share is slow
 LOG_TAIL = 64 << 10  # bytes of a log that are shown
-THUMB = 480  # pixels of width
-WIDTHS = (96, 240, 320, 480, 640, 960, 1280, 1920)  # of pictures: few, so that they are made once
 MOST_LOGS = 200
 ORDERS = {"drain": ControlCommand.DRAIN, "stop": ControlCommand.STOP}
 Handler = Callable[[Request], Awaitable[Response]]
@@ -205,14 +201,14 @@ class Web:
     # ---- learning a style
     async def learn(self, request: Request) -> Response:
         """Begin to learn a style, as the command `train` does."""
-        fields = await _json(request)
+        fields = await request_fields.json_fields(request)
         line = await run_in_threadpool(lambda: self.learning.begin(Order.of(fields)))
         return JSONResponse({"line": line})
 
     async def learn_act(self, request: Request) -> Response:
         """Stop a training, or continue it."""
         name, action = request.path_params["name"], request.path_params["action"]
-        fields = await _json(request)
+        fields = await request_fields.json_fields(request)
         if action == "stop":
             said = await run_in_threadpool(self.learning.stop, name)
         elif action == "continue":
@@ -247,7 +243,7 @@ class Web:
     # ---- acts
     async def submit(self, request: Request) -> Response:
         """Create a job, as the command `submit` does."""
-        wanted = await run_in_threadpool(forms.request_from, self.root, await _json(request))
+        wanted = await run_in_threadpool(forms.request_from, self.root, await request_fields.json_fields(request))
         made = await self._wait(request, self.large.submit(pictures.submit, self.root, wanted))
         self.live.look_now()
         return JSONResponse(made)
@@ -255,7 +251,7 @@ class Web:
     async def act(self, request: Request) -> Response:
         """What an operator does to a job."""
         name, action = request.path_params["name"], request.path_params["action"]
-        fields = await _json(request)
+        fields = await request_fields.json_fields(request)
         if action not in ACTIONS:
             raise HTTPException(404, "there is no such action")
         said = await run_in_threadpool(lambda: ACTIONS[action](open_share(self.root, new=False), name, fields))
@@ -276,8 +272,8 @@ class Web:
     # ---- of a job
     async def job_picture(self, request: Request) -> Response:
         """A frame, before or after."""
-        name, number = request.path_params["name"], _number(request, "n", 0, 10**12)
-        after, width = request.query_params.get("side") != "before", _width(request)
+        name, number = request.path_params["name"], request_fields.whole_number(request, "n", 0, 10**12)
+        after, width = request.query_params.get("side") != "before", request_fields.width(request)
         job = await run_in_threadpool(resolve_job, self._looking(), name)
         key = ("frame", job.manifest.id, number, after, width)
         call = lambda: self.small.submit(pictures.job_picture, self.root, name, job.manifest.id, number, after, width)
@@ -335,13 +331,17 @@ class Web:
 
     async def moment(self, request: Request) -> Response:
         """A frame of a video."""
-        path, at, width = await self._file(request, "video", "video"), _seconds(request), _width(request)
+        path, at, width = (
+            await self._file(request, "video", "video"),
+            request_fields.seconds(request),
+            request_fields.width(request),
+        )
         key = ("moment", str(path), await run_in_threadpool(_tag, path), at, width)
         return await self._picture(request, key, lambda: self.small.submit(pictures.moment, path, at, width))
 
     async def picture(self, request: Request) -> Response:
         """A picture of the share, small."""
-        path, width = await self._file(request, "picture", "picture"), _width(request)
+        path, width = await self._file(request, "picture", "picture"), request_fields.width(request)
         key = ("picture", str(path), await run_in_threadpool(_tag, path), width)
         return await self._picture(request, key, lambda: self.small.submit(pictures.picture, path, width))
 
@@ -352,13 +352,18 @@ class Web:
 
     async def trial(self, request: Request) -> Response:
         """A frame of a video in a style, in all its strength; the header X-Seconds has the time of a frame."""
-        path, at = await self._file(request, "video", "video"), _seconds(request)
+        path, at = await self._file(request, "video", "video"), request_fields.seconds(request)
         style = await run_in_threadpool(places.style_of, self.root, request.query_params.get("style"))
         mix = ()
         if mixed := request.query_params.get("mix"):
-            mix = ((await run_in_threadpool(places.style_of, self.root, mixed), _real(request, "weight", 0.01, 0.99)),)
-        scale = _real(request, "style_scale", 0.25, 4, 1.0)
-        width = _number(request, "width", 0, pictures.WIDEST * 2) or None
+            mix = (
+                (
+                    await run_in_threadpool(places.style_of, self.root, mixed),
+                    request_fields.number(request, "weight", 0.01, 0.99),
+                ),
+            )
+        scale = request_fields.number(request, "style_scale", 0.25, 4, 1.0)
+        width = request_fields.whole_number(request, "width", 0, pictures.WIDEST * 2) or None
         tags = await run_in_threadpool(lambda: (_tag(path), _tag(style), *(_tag(one) for one, _ in mix)))
         key = ("trial", str(path), str(style), mix, tags, at, scale, width)
         call = lambda: self.large.submit(pictures.trial, path, at, style, mix, scale, width)
@@ -376,7 +381,7 @@ class Web:
 
     async def estimate(self, request: Request) -> Response:
         """What a film would be, and the line that makes it."""
-        wanted = await run_in_threadpool(forms.request_from, self.root, await _json(request))
+        wanted = await run_in_threadpool(forms.request_from, self.root, await request_fields.json_fields(request))
         found = await self._wait(request, self.large.submit(pictures.estimate, self.root, wanted))
         nodes = self.live.snapshot.nodes if self.live.snapshot else ()
         return JSONResponse({**found, "machines": sum(node.state in ALIVE for node in nodes)})
@@ -384,15 +389,15 @@ class Web:
     # ---- uploads
     async def upload_begin(self, request: Request) -> Response:
         """Begin an upload, or find out where it goes on."""
-        upload = Upload.of(await _json(request))
+        upload = Upload.of(await request_fields.json_fields(request))
         share = await run_in_threadpool(open_share, self.root, False)
         offset = await run_in_threadpool(uploads.begin, share, upload)
         return JSONResponse({"offset": offset, "chunk": uploads.CHUNK})
 
     async def upload_piece(self, request: Request) -> Response:
         """A piece of an upload. The last one ends it."""
-        upload, offset = _upload_of(request), _number(request, "offset", 0, 1 << 60)
-        data = await _body(request, uploads.CHUNK)
+        upload, offset = request_fields.upload(request), request_fields.whole_number(request, "offset", 0, 1 << 60)
+        data = await request_fields.body(request, uploads.CHUNK)
         share = await run_in_threadpool(open_share, self.root, False)
         there = await run_in_threadpool(uploads.append, share, upload, offset, data)
         if there < upload.size:
@@ -404,7 +409,7 @@ class Web:
     async def upload_discard(self, request: Request) -> Response:
         """Give an upload up."""
         share = await run_in_threadpool(open_share, self.root, False)
-        await run_in_threadpool(uploads.discard, share, _upload_of(request))
+        await run_in_threadpool(uploads.discard, share, request_fields.upload(request))
         return JSONResponse({})
 
     # ---- errors
@@ -535,70 +540,3 @@ def _tag(path: Path) -> tuple[int, int]:
     """What changes when a file does."""
     info = path.stat()
     return info.st_mtime_ns, info.st_size
-
-
-def _real(request: Request, name: str, least: float, most: float, default: float | None = None) -> float:
-    text = request.query_params.get(name)
-    if text is None and default is not None:
-        return default
-    try:
-        number = float(text or "")
-    except ValueError:
-        number = float("nan")
-    if not least <= number <= most:
-        raise FavError(f"{name}: expected a number from {least:g} to {most:g}, got {sanitize(repr(text))}")
-    return number
-
-
-def _number(request: Request, name: str, least: int, most: int) -> int:
-    text = request.query_params.get(name, "0")
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
-        raise FavError(f"{name}: expected a whole number from {least} to {most}, got {sanitize(repr(text))}")
-    return int(text)
-
-
-def _seconds(request: Request) -> float:
-    return round(_real(request, "at", 0, 1e6, 0.0), 3)
-
-
-def _width(request: Request) -> int:
-    wanted = _number(request, "w", 0, 100_000) or THUMB
-    return next((width for width in WIDTHS if width >= wanted), WIDTHS[-1])
-
-
-def _upload_of(request: Request) -> Upload:
-    query = request.query_params
-    fields: dict[str, Any] = {"name": query.get("name")}
-    for name in ("size", "changed"):
-        fields[name] = _number(request, name, 0, 1 << 60)
-    return Upload.of(fields)
-
-
-async def _body(request: Request, limit: int) -> bytes:
-    """What a request sends; an error where that is more, or less than it says."""
-    length = request.headers.get("content-length")
-    if length is not None and not (length.isascii() and length.isdigit() and len(length) < 20 and int(length) <= limit):
-        raise HTTPException(413, f"expected at most {limit} bytes at once")
-    data = bytearray()
-    try:
-        async for piece in request.stream():
-            data += piece
-            if len(data) > limit:
-                raise HTTPException(413, f"expected at most {limit} bytes at once")
-    except ClientDisconnect:
-        raise HTTPException(400, "the connection ended before all was there") from None
-    if length is not None and len(data) != int(length):
-        raise HTTPException(400, "the connection ended before all was there")
-    return bytes(data)
-
-
-async def _json(request: Request) -> dict:
-    """The fields of a request."""
-    data = await _body(request, BODY_LIMIT)
-    try:
-        found = json.loads(data or b"{}")
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise HTTPException(400, "expected fields as JSON")
-    return found
