@@ -197,10 +197,10 @@ def stitch(
 
     The new film gets a new name. Nothing is stylized.
     """
-    from fav.pipeline.artifacts import JobArtifacts, check_output_directory
+    from fav.pipeline.artifacts import JobArtifacts
     from fav.pipeline.delivery import unpack_images
     from fav.pipeline.film_comment import film_comment, with_postprocessing
-    from fav.pipeline.film_output import another_film, within
+    from fav.pipeline.film_output import another_film, check_output_directory, within
     from fav.pipeline.over_time import check_curves
     from fav.pipeline.stitching import FilmSegments
     from fav.pipeline.stitching import stitch as write

@@ -17,7 +17,8 @@ from shared.paths import SharedDirPaths
 from shared.shared_dir import SharedDir
 
 if TYPE_CHECKING:
-    from fav.pipeline.artifacts import JobArtifacts, OmittedResults
+    from fav.pipeline.artifacts import JobArtifacts
+    from fav.pipeline.omitted_results import OmittedResults
 
 
 def mark_of(what: str, job: Job) -> str:

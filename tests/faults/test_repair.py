@@ -23,7 +23,8 @@ from fav.flow.io import SCALE_KEY, decode_flow, encode_flow
 from fav.monitor import actions
 from fav.monitor.snapshot import SnapshotReader
 from fav.monitor.text import lines
-from fav.pipeline.artifacts import JobArtifacts, without_checksum
+from fav.pipeline.artifacts import JobArtifacts
+from fav.pipeline.checked_json import without_checksum
 from fav.pipeline.delivery import evaluation_name
 from fav.pipeline.plan import VideoPlan, make_plan
 from fav.pipeline.repair import missing, repair
