@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The operator's side: submit, run and watch jobs, and put them right."""
+"""The commands of the operator: submit, run, watch and repair jobs."""
 
 from shared.errors import checked_imports
 
@@ -15,7 +15,7 @@ with checked_imports():
 def main() -> None:
     """Submit, run and watch the jobs of a shared directory.
 
-    JOB is a job's name as `status` shows it. You may leave it out where there is only one job.
+    JOB is a job's name as `status` shows it. It may be left out if there is only one job.
     """
 
 

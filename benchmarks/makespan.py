@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from fav.pipeline.artifacts import with_checksum
+from fav.pipeline.checked_json import with_checksum
 from fav.pipeline.chunking import chunk_length
 from fav.pipeline.plan import VideoPlan
 from fav.pipeline.task_names import FRAME_KINDS, stylize_task

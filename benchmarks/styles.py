@@ -105,7 +105,7 @@ def painting_of(style: Path, paintings: Path) -> Path | None:
     type=PATH,
     default=reel.MATERIAL / "styles",
     metavar="DIR",
-    help="Where NAME.jpg is that NAME….safetensors was learnt from.  [default: in the shared material]",
+    help="Where NAME.jpg is that NAME….safetensors was learned from.  [default: in the shared material]",
 )
 @click.option(
     "--loss-network",

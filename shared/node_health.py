@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 BACKOFF_S = 60.0  # how long a task that failed here once is left to the other nodes, which may be busy
 LAST_BACKOFF_S = 300.0  # how long the third and last attempt is left to them
 MAX_FAILURES_IN_A_ROW = 3  # failed attempts in a row before this node leaves the whole kind of task to the others, ...
-KIND_BACKOFF_S = 20.0  # ... for this long: until they have done a task that it can test itself on
+KIND_BACKOFF_S = 20.0  # ... for this long; by then they have done a task that it can test itself on
 MAX_SELF_TESTS = 2
 
 
@@ -23,13 +23,21 @@ class TaskFailures:
 
 @dataclass
 class KindSuspicion:
-    """Failures of one kind of task here since the last success: `row` of them; the last one was `task`, because of `why`."""
+    """The failures of one kind of task on this node since its last success.
+
+    Attributes:
+        task: the task that failed last.
+        why: the reason of its failure.
+        in_a_row: the number of failures.
+        when: the time of the last failure, in seconds of the monotonic clock.
+        self_tests: the number of failed self-tests.
+    """
 
     task: str = ""
     why: str = ""
-    row: int = 0
+    in_a_row: int = 0
     when: float = 0.0
-    self_tests: int = 0  # failed
+    self_tests: int = 0
 
 
 @dataclass
@@ -44,7 +52,8 @@ class NodeHealth:
         failure = self.failures.setdefault(job, {}).setdefault(task, TaskFailures())
         failure.times, failure.when = failure.times + 1, now
         suspicion = self.suspicions.setdefault(job, {}).setdefault(_kind(task), KindSuspicion())
-        suspicion.task, suspicion.why, suspicion.row, suspicion.when = task, why, suspicion.row + 1, now
+        suspicion.task, suspicion.why, suspicion.when = task, why, now
+        suspicion.in_a_row += 1
 
     def self_test_failed(self, why: str) -> None:
         """Record that the self-test in progress failed."""
@@ -70,7 +79,7 @@ class NodeHealth:
         """Seconds for which this task is still left to other nodes, if there are any."""
         suspicion, failure = self.suspicions.get(job, {}).get(_kind(task)), self.failures.get(job, {}).get(task)
         waits = [0.0]
-        if suspicion and suspicion.row >= MAX_FAILURES_IN_A_ROW:
+        if suspicion and suspicion.in_a_row >= MAX_FAILURES_IN_A_ROW:
             waits.append(suspicion.when + KIND_BACKOFF_S - now)
         if failure:
             waits.append(failure.when + (BACKOFF_S if failure.times == 1 else LAST_BACKOFF_S) - now)

@@ -1,4 +1,10 @@
-"""The command lines: `tools` is `python -m fav`, the others are the commands of `coordinator.py`, one file per group.
+"""The command lines: they turn arguments into calls.
 
-`options` has the options that make a job, `common` what all commands share. `reference` writes the page of all commands.
+`tools` is `fav` and `python -m fav`, with all commands; `commands` are those of `coordinator.py`; `node` is `node.py`. Each
+other module has one command or one group, by its name. Some modules have no command:
+
+    common, options, log_options, share_argument    what several commands share
+    plans                               the plan of a job, by what it makes
+    outputs                             where reports and previews are written
+    reference, options_table            write pages of the documentation
 """

@@ -21,8 +21,8 @@ from fav.util.atomic import check_new, new_file
 def cuts(video: str, out: Path | None, range: tuple[int, int | None], cut_threshold: float, fps: float | None) -> None:
     """Find the cuts of a video.
 
-    The command writes OUT.csv, which --read-cuts reads: correct it there. OUT.png shows the last frame before each cut and
-    the first one after it. OUT is VIDEO with .cuts unless you say so.
+    The command writes OUT.csv, which --read-cuts reads. OUT.png shows the last frame before each cut and the first one after
+    it. You can correct the cuts in OUT.csv. By default, OUT is the name of VIDEO with .cuts.
     """
     import cv2
 

@@ -1,4 +1,4 @@
-"""`fav evaluate`."""
+"""The command `fav evaluate`: measure a stylized film against its source."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -36,7 +36,7 @@ from fav.util.atomic import check_new, new_file
     default=LOSS_NETWORK,
     show_default=True,
     metavar="NAME|FILE",
-    help="The network for --style, as for `fav train`.",
+    help="The loss network for --style (`fav train --help`).",
 )
 @click.option(
     "--seams",
@@ -49,7 +49,7 @@ from fav.util.atomic import check_new, new_file
     "--out",
     type=FILE,
     metavar="NAME",
-    help="Write NAME.csv, NAME.json and NAME.png.  [default: STYLIZED without its ending, .evaluation]",
+    help="Write NAME.csv, NAME.json and NAME.png.  [default: STYLIZED with .evaluation instead of its suffix]",
 )
 @click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
 @one_line_errors

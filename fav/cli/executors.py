@@ -16,7 +16,7 @@ from shared.option_types import WholeType
 
 HOSTS_HELP = ("Start nodes on these machines by ssh instead: one host per line (docs/how-to/cluster.md). The file is read "
               "again while they work.")  # fmt: skip
-SLURM_HELP = "Have Slurm start so many nodes instead, as resources become free (docs/how-to/cluster.md)."
+SLURM_HELP = "Have Slurm start this many nodes instead, as resources become free (docs/how-to/cluster.md)."
 DASK_HELP = ("Run a node on each worker of this Dask cluster instead: tcp://HOST:8786, or a scheduler file "
              "(docs/how-to/cluster.md).")  # fmt: skip
 DASK = click.option("--dask", metavar="ADDRESS", help=DASK_HELP)

@@ -37,7 +37,7 @@ SIZE = [job_option("width"), job_option("scale")]
     type=WholeType(0, 1000),
     default=1,
     show_default=True,
-    help="With --share: nodes to start on this machine; 0 only makes the job.",
+    help="With --share: nodes to start on this machine; 0: only make the job.",
 )
 @click.pass_context
 @one_line_errors
@@ -57,11 +57,11 @@ def flow(
     FIRST SECOND OUT: the flow leads from image FIRST to image SECOND. The command writes it to OUT.flo, and a color picture of it
     to OUT.png.
 
-    VIDEO OUT_DIR: the new directory OUT_DIR gets files as --flow-from reads them. bwd_000001.flo leads from frame 1 to frame 0,
-    fwd_000000.flo from frame 0 to frame 1, and reliable_000001.pgm is white where bwd_000001.flo may be trusted.
+    VIDEO OUT_DIR: the new directory OUT_DIR gets files that --flow-from reads. bwd_000001.flo leads from frame 1 to frame 0, and
+    fwd_000000.flo from frame 0 to frame 1. reliable_000001.pgm is white where bwd_000001.flo is reliable.
 
-    With --share, this is a job: `status`, `cancel`, `retry` and `clean` know it, and `node.py SHARED` on other machines works on
-    it, too. The same line continues it after any interruption. The files have the same bytes, whichever nodes make them.
+    With --share, this is a job: `status`, `cancel`, `retry` and `clean` know it, and nodes on other machines work on it, too.
+    The same line continues it after any interruption. The bytes of the files do not depend on the nodes.
     """
     from fav import flow as flows
     from fav.evaluation.comparison import use_threads

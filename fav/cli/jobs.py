@@ -197,10 +197,10 @@ def stitch(
 
     The new film gets a new name. Nothing is stylized.
     """
-    from fav.pipeline.artifacts import JobArtifacts, check_output_directory
+    from fav.pipeline.artifacts import JobArtifacts
     from fav.pipeline.delivery import unpack_images
     from fav.pipeline.film_comment import film_comment, with_postprocessing
-    from fav.pipeline.film_output import another_film, within
+    from fav.pipeline.film_output import another_film, check_output_directory, within
     from fav.pipeline.over_time import check_curves
     from fav.pipeline.stitching import FilmSegments
     from fav.pipeline.stitching import stitch as write
@@ -308,8 +308,8 @@ def _retry_first(job: Job) -> str:
 def retry(shared: Path, job: str | None) -> None:
     """Retry failed tasks, or repair a finished job.
 
-    Opens the failed tasks of a job again, and continues a job that was cancelled. Of a finished job, reads back every
-    result. Nodes then make the missing and the damaged ones again.
+    The command opens the failed tasks of a job again, and continues a cancelled job. It reads every result of a finished job.
+    Nodes then make the missing and damaged results again.
     """
     for line in job_control.retry(open_existing(shared), job):
         tell(line)
@@ -343,7 +343,7 @@ def cancel(shared: Path, job: str | None) -> None:
     "days",
     type=NumberType(0, 100000),
     metavar="DAYS",
-    help="With --finished: only those that have been so for this many days.",
+    help="With --finished: only jobs that ended at least this many days ago.",
 )
 @click.option(
     "--force", is_flag=True, help="Remove it even if it is not finished, nodes work on it, or its film lies in it."

@@ -1,4 +1,4 @@
-"""`fav live`: a camera or a stream in styles, in a window."""
+"""The command `fav live`: stylize a camera or a stream in a window."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,13 +15,17 @@ from shared.option_types import WholeType
 @click.command()
 @click.argument("source", type=SOURCE)
 @click.argument("styles", nargs=-1, required=True, type=FILE, metavar="STYLE...")
-@click.option("--width", type=WholeType(16, 8192), default=480, show_default=True, help="Width of the pictures.")
 @click.option(
-    "--flow", metavar="METHOD", default="dis", show_default=True, help="Optical flow method, as for `fav stylize`."
+    "--width", type=WholeType(16, 8192), default=480, show_default=True, help="Width of the frames in pixels."
 )
-@click.option("--no-temporal", is_flag=True, help="Stylize each frame on its own: faster, and it flickers.")
-@click.option("--frames", type=WholeType(1), help="Stop after so many pictures.")
-@click.option("--no-window", is_flag=True, help="Show nothing; print the number of pictures and the rate at the end.")
+@click.option(
+    "--flow", metavar="METHOD", default="dis", show_default=True, help="Optical flow method (`fav stylize --help`)."
+)
+@click.option(
+    "--no-temporal", is_flag=True, help="Stylize each frame without the previous one: faster, but the result flickers."
+)
+@click.option("--frames", type=WholeType(1), metavar="N", help="Stop after N frames.")
+@click.option("--no-window", is_flag=True, help="Show nothing; print the number of frames and the rate at the end.")
 @click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
 @options(BACKEND)
 @one_line_errors
@@ -39,8 +43,8 @@ def live(
 ) -> None:
     """Stylize a camera or a stream in a window.
 
-    SOURCE is the number of a camera (0 is the first), the address of a stream, or a video file; the STYLEs are chosen by the
-    keys 1 to 9, n is the next one, q ends. The title shows how many pictures come a second. Image models are styles here, too.
+    SOURCE is the number of a camera (0 is the first), the address of a stream, or a video file. Keys 1 to 9 choose a STYLE, n
+    the next one, and q ends. The title of the window shows the frame rate. Image models can be used as styles, too.
     """
     from fav import flow as flows
     from fav.model.backends import choose
@@ -71,4 +75,4 @@ def live(
             if (show and not stylizer.key(show(picture, title))) or count == frames:
                 break
     rate = f", {stylizer.rate:.1f} a second" if stylizer.rate else ""
-    click.echo(f"done: {count} pictures{rate}")
+    click.echo(f"done: {count} frames{rate}")

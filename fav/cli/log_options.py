@@ -32,7 +32,7 @@ LOG = [
         show_default=True,
         expose_value=False,
         callback=_remember,
-        help="Form of the log; json: an object a line (docs/reference/logging.md).",
+        help="Format of the log; json: one JSON object per line (docs/reference/logging.md).",
     ),
 ]
 

@@ -16,11 +16,11 @@ from fav.util.atomic import new_directory
 if TYPE_CHECKING:
     from fav.stylize.timeline import Timeline
 
-WIDTH = 640  # pixels of a mask, unless --width says otherwise: flow of larger frames is hardly better, and slow
-POOR = 0.5  # of the mask followed to the drawn frame: below, another mask should be drawn
+WIDTH = 640  # pixels; default maximum width of masks, because flow of larger frames is slow and hardly better
+POOR = 0.5  # fraction of a mask that can be followed to the drawn frame; below it, the user should draw another mask
 
 
-class MomentType(click.ParamType):
+class TimeType(click.ParamType):
     """A time: seconds (12.5 or 12.5s) or a frame (120f), as (number, whether it is a frame)."""
 
     name = "time"
@@ -34,7 +34,7 @@ class MomentType(click.ParamType):
         return float(match[1]), match[2] == "f"
 
 
-class DrawnType(MomentType):
+class DrawnMaskType(TimeType):
     """TIME:MASK, as (time, path)."""
 
     name = "time:mask"
@@ -54,7 +54,7 @@ class DrawnType(MomentType):
 @click.argument("out", type=FILE)
 @click.option(
     "--at",
-    type=MomentType(),
+    type=TimeType(),
     default="0f",
     show_default=True,
     metavar="TIME",
@@ -62,10 +62,10 @@ class DrawnType(MomentType):
 )
 @click.option(
     "--also",
-    type=DrawnType(),
+    type=DrawnMaskType(),
     multiple=True,
     metavar="TIME:MASK",
-    help="Another mask, drawn on the frame at TIME, in the same shot or in another one. Several times for several.",
+    help="Another mask, drawn on the frame at TIME, in the same shot or in another one; may be repeated.",
 )
 @click.option(
     "--width", type=limits("width"), help=f"Width of the masks in pixels.  [default: the video's, at most {WIDTH}]"
@@ -88,10 +88,10 @@ def mask(
 ) -> None:
     """Carry a mask through a shot.
 
-    MASK is an image, white where the style shall be seen, drawn on one frame of VIDEO (--at). The optical flow carries it to
-    the other frames of the shot. With --also, each frame gets the mask of the nearest drawn frame of its shot. Shots without
-    one are black. The new directory OUT gets a mask for each frame, which --mask 'OUT/mask_%06d.png' takes, and sheet.png to
-    judge them.
+    MASK is an image that was drawn on one frame of VIDEO (--at); it is white where the frame is to be stylized. The optical
+    flow carries it to the other frames of the shot. With --also, each frame gets the mask of the nearest drawn frame of its
+    shot. In shots without a drawn frame, the masks are black. The new directory OUT gets a mask for each frame, for
+    --mask 'OUT/mask_%06d.png', and a contact sheet, sheet.png.
     """
     from fav import flow as flows
     from fav.evaluation.comparison import use_threads
@@ -121,8 +121,8 @@ def mask(
         bar = progress.add_task("looking for cuts", total=source.frames)
         report_progress = lambda: progress.advance(bar)
         cuts = () if no_cuts else None
-        for piece in index_segments(Path(video), None, cuts, settings, report_progress, cut_threshold):
-            timeline.add(piece)
+        for segment in index_segments(Path(video), None, cuts, settings, report_progress, cut_threshold):
+            timeline.add(segment)
         masks = {_frame_at(timeline, moment, video): image for moment, _, image in images}
         if len(masks) < len(images):
             raise FavError("--also: expected masks that were drawn on different frames, got two for one frame")

@@ -47,9 +47,7 @@ CARDS = Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd")  # of drivers
 @click.option(
     "--local-video", type=FILE, help="A copy of the job's video on this machine, to read instead of the shared one."
 )
-@click.option(
-    "--cores", type=limits("threads"), help="CPU threads of this node, where the job does not say (--threads)."
-)
+@click.option("--cores", type=limits("threads"), help="CPU threads of this node, unless the job has --threads.")
 @click.option(
     "--label",
     type=LabelType(),

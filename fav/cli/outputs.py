@@ -1,4 +1,4 @@
-"""The files that `report` and `preview` write: where they lie, and the mark that tells them from a user's files."""
+"""The files that `report` and `preview` write: their paths, and the mark that distinguishes them from a user's files."""
 
 import os
 from collections.abc import Iterator
@@ -17,17 +17,18 @@ from shared.paths import SharedDirPaths
 from shared.shared_dir import SharedDir
 
 if TYPE_CHECKING:
-    from fav.pipeline.artifacts import JobArtifacts, OmittedResults
+    from fav.pipeline.artifacts import JobArtifacts
+    from fav.pipeline.omitted_results import OmittedResults
 
 
 def mark_of(what: str, job: Job) -> str:
-    """What is in each report or preview of a job, and in no other file: there it is proved whose a file is."""
+    """The text that each report or preview of a job has, and no other file. Only files with it may be replaced."""
     return f"fav {what} of {job.manifest.id}"
 
 
 @contextmanager
-def _shown(share: SharedDir, out: Path | None, default: Path, mark: str) -> Iterator[Draft]:
-    """A file to write: `out`, a new one; else at the default place, where one that has the mark is replaced."""
+def output_file(share: SharedDir, out: Path | None, default: Path, mark: str) -> Iterator[Draft]:
+    """Open a file for writing: `out`, which must be new, or else `default`, which is replaced if it has the mark."""
     check_place(out or default, share.layout.root)
     if not out:
         share.system.refuse_symlink(default.parent)
@@ -37,9 +38,9 @@ def _shown(share: SharedDir, out: Path | None, default: Path, mark: str) -> Iter
 
 @contextmanager
 def own_output(out: Path, mark: str) -> Iterator[Draft]:
-    """As `own_file`, in a directory that is made if there is none, and removed again where no file is written."""
+    """Like `own_file`, but make missing directories, and remove them again if no file is written."""
     made = []
-    with suppress(OSError):  # told by who writes there
+    with suppress(OSError):  # `own_file` will report the error
         for directory in reversed((out.parent, *out.parent.parents)):
             if not directory.exists():
                 directory.mkdir()
@@ -55,8 +56,18 @@ def own_output(out: Path, mark: str) -> Iterator[Draft]:
 
 
 def check_place(out: Path, root: Path | None = None) -> Path:
-    """The path of a file to write, itself. FavError where it lies among what nodes write and remove in a shared directory:
-    `root`, or any one that is marked."""
+    """Check that a file to write is outside of the directories in which nodes write and remove files.
+
+    Args:
+        out: the file.
+        root: a shared directory; other marked shared directories are found by their markers.
+
+    Returns:
+        `out`.
+
+    Raises:
+        FavError: it is inside of such a directory.
+    """
     real = Path(os.path.realpath(out.parent)) / out.name
     known = os.path.realpath(root) if root else None
     below = real
@@ -72,18 +83,18 @@ def check_place(out: Path, root: Path | None = None) -> Path:
 
 
 def place_for(wanted: Path) -> Path:
-    """The path itself; where this user cannot write there, that name in the current directory, and a line that says so."""
+    """The path; if this user cannot write there, the same name in the current directory, and a line says so."""
     there = next(path for path in wanted.parents if path.exists())
     if os.access(there, os.W_OK):
         return wanted
     here = Path.cwd() / wanted.name
-    tell(f"{wanted.parent}: this user cannot write there; going on with {here}")
+    tell(f"{wanted.parent}: this user cannot write there; using {here}")
     return here
 
 
 @contextmanager
-def _cured(job: Job) -> Iterator[None]:
-    """What does not read back, with its cure."""
+def with_cure(job: Job) -> Iterator[None]:
+    """Add the cure to the error for a result that cannot be read."""
     try:
         yield
     except ResultVanishedError as error:
@@ -92,8 +103,8 @@ def _cured(job: Job) -> Iterator[None]:
         raise JobQueueError(f"{job.name}: {error}; {how_to_repair(job)}") from None
 
 
-def _tell(job: Job, left_out: "OmittedResults", artifacts: "JobArtifacts") -> int:
-    """Say which frames are left out, if there are such; how many are indexed."""
+def print_omitted(job: Job, left_out: "OmittedResults", artifacts: "JobArtifacts") -> int:
+    """Print which frames are left out, if any. Returns the number of indexed frames."""
     from fav.pipeline.repair import describe_missing, how_to_repair
 
     total = artifacts.timeline.end - artifacts.spec.start

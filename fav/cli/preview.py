@@ -1,4 +1,4 @@
-"""A preview now and then, while a job is followed."""
+"""The command `preview`, and previews at intervals while a job is followed."""
 
 import signal
 import subprocess
@@ -13,7 +13,7 @@ import click
 
 from fav.cli.common import one_line_errors, open_existing, open_read_only
 from fav.cli.options import FILE
-from fav.cli.outputs import _cured, _shown, _tell, mark_of, own_output, place_for
+from fav.cli.outputs import mark_of, output_file, own_output, place_for, print_omitted, with_cure
 from fav.errors import FavError
 from fav.launch.program import COORDINATOR
 from fav.monitor.console import tell
@@ -31,19 +31,23 @@ from shared.results import publish_bytes
 if TYPE_CHECKING:
     from fav.video import EncodedSegment
 
-GRACE_S = 5.0  # after which a preview that was asked to end is killed
+GRACE_S = 5.0  # time for a preview to end before it is killed
 COMMAND = [*COORDINATOR, "preview"]
 
 
 class PreviewError(FavError):
-    """A preview was not made."""
+    """A preview could not be made."""
 
 
 @contextmanager
 def previews(job: Job, minutes: float | None) -> Iterator[None]:
-    """Every so many minutes make the preview of the job anew, in a process of its own; None: never.
+    """Make a preview of the job at intervals, in a separate process.
 
-    One that takes longer than that delays the next. What went wrong with the last one is told at the end.
+    A preview that takes longer than the interval delays the next one. An error of the last preview is printed at the end.
+
+    Args:
+        job: the job.
+        minutes: the interval; None: make no previews.
     """
     if minutes is None:
         yield
@@ -77,9 +81,10 @@ def previews(job: Job, minutes: float | None) -> Iterator[None]:
 
 
 def make(job: Job, film: Path, over: threading.Event) -> None:
-    """Make the preview once, in a process of its own. PreviewError where it fails, or where `over` comes first.
+    """Make one preview, in a separate process. This process owns the unfinished file, and removes it after an error.
 
-    The unfinished file is this process's, which takes it away whatever becomes of the other one.
+    Raises:
+        PreviewError: it fails, or `over` is set before it is done.
     """
     with own_output(film, mark_of("preview", job)) as draft:
         into = f"/proc/self/fd/{draft.fd}"
@@ -92,7 +97,7 @@ def make(job: Job, film: Path, over: threading.Event) -> None:
             text=True,
             errors="replace",
             start_new_session=True,
-        )  # Ctrl-C is for us
+        )  # in a new session, so that Ctrl-C reaches only this process
         try:
             said = _output(made, over)
         finally:
@@ -102,7 +107,7 @@ def make(job: Job, film: Path, over: threading.Event) -> None:
 
 
 def _output(process: subprocess.Popen, over: threading.Event) -> str:
-    """What a process says on stderr until it ends; PreviewError where `over` comes first."""
+    """The output of a process on stderr, when it has ended. Raises PreviewError if `over` is set before."""
     while not over.is_set():
         try:
             return process.communicate(timeout=0.2)[1]
@@ -112,7 +117,7 @@ def _output(process: subprocess.Popen, over: threading.Event) -> str:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """Let a process end: at once, or after a grace, be it in a library that hears no signals."""
+    """Interrupt a process, and kill it if it does not end within GRACE_S. (Some libraries ignore signals.)"""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
         try:
@@ -124,10 +129,9 @@ def _end(process: subprocess.Popen) -> None:
 
 @contextmanager
 def publishing(shared: Path, job: Job) -> "Iterator[Callable[[int, EncodedSegment], None]]":
-    """Publish the segments of the film that a preview encodes, so that neither the next one nor a node encodes them again.
+    """Publish the segments of the film that a preview encodes, so that the next preview and the nodes can use them.
 
-    Nothing is claimed: where a node is at the same segment, the first one counts. What keeps them from being published is no
-    trouble of the preview.
+    Nothing is claimed: if a node encodes the same segment, the first one to publish it wins. Errors of publishing are ignored.
     """
     with temporary_member(open_existing(shared)) as node:
 
@@ -142,7 +146,7 @@ def publishing(shared: Path, job: Job) -> "Iterator[Callable[[int, EncodedSegmen
 
 
 def preview_path(root: Path, spec: JobSpec) -> Path:
-    """Where the preview of a job lies if nobody says otherwise: beside its film."""
+    """The default path of a preview: beside the film."""
     film = spec.film(root)
     if spec.is_images:
         return film.with_name(f"{film.name}.preview.mp4")
@@ -159,7 +163,7 @@ def preview_path(root: Path, spec: JobSpec) -> Path:
     help="The film's file, or a small animation: .gif or .webp.  [default: beside the film, FILM.preview.mp4 and so on, "
     "replaced each time]",
 )
-@click.option("--into", type=FILE, hidden=True)  # what `run` has opened, which puts it in its place, or takes it away
+@click.option("--into", type=FILE, hidden=True)  # a file that `run` has opened, and publishes or removes itself
 @one_line_errors
 def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) -> None:
     """Make a film of the frames finished so far.
@@ -176,7 +180,7 @@ def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) 
     share = open_read_only(shared)
     artifacts = JobArtifacts(resolve_job(share, job))
     check_video(artifacts.job)
-    with _cured(artifacts.job):
+    with with_cure(artifacts.job):
         artifacts.load_new_segments()
     if artifacts.timeline.end <= artifacts.spec.start and "finished" in artifacts.job.flags():
         raise JobQueueError(f"{artifacts.job.name}: {describe_missing(artifacts)[0]}")
@@ -195,10 +199,10 @@ def preview(shared: Path, job: str | None, out: Path | None, into: Path | None) 
         raise FavError(f"{out}: expected a film or an animation, got numbered images; take .mp4, .gif or .webp")
     if out and not animation:
         check_film_name(out, artifacts.spec.codec)
-    with _shown(share, out, default, mark) as draft:
+    with output_file(share, out, default, mark) as draft:
         if animation:
             left_out = animate(artifacts, video, draft.file, draft.out)
         else:
             left_out = write(artifacts, video, draft.file, draft.out, mark)
-    total = _tell(artifacts.job, left_out, artifacts)
+    total = print_omitted(artifacts.job, left_out, artifacts)
     click.echo(f"done: {draft.out}, with {total - len(left_out)} stylized frames")

@@ -20,7 +20,7 @@ from fav.pipeline.job_naming import default_name
 from shared.jobs import Job
 from shared.option_types import NumberType, WholeType
 
-PREVIEW_HELP = "Make a film of the finished frames (as `preview` does), every so many minutes."
+PREVIEW_HELP = "Make a film of the finished frames at this interval, as `preview` does."
 
 
 @click.command()

@@ -13,7 +13,7 @@ import click
 
 VARIABLE = "FAV_SHARE"
 _KEY = "fav.cli.share_argument"  # in the context's `meta`: the value of the variable, if it was used
-HINT = f"SHARED may be left out where the environment variable {VARIABLE} has it."
+HINT = f"SHARED may be left out if the environment variable {VARIABLE} is set."
 
 
 def with_share(command: click.Command, context: click.Context, words: list[str]) -> list[str]:

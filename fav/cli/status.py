@@ -41,8 +41,8 @@ WATCH_HELP = "Full screen, live. Plain lines where the output is not a terminal;
 def status(shared: Path, job: str | None, as_json: bool, verbose: bool, watch: bool, every: float) -> None:
     """Show jobs, nodes, progress and failures.
 
-    Without JOB, it shows all jobs of the shared directory: several of them as a table, running ones first. With JOB, it
-    also says what made the film, and from what.
+    Without JOB, the command shows all jobs of the shared directory: several of them as a table, running ones first. With
+    JOB, it also shows the inputs of the film, and the command that made it.
     """
     share = open_read_only(shared)
     if watch:

@@ -23,15 +23,15 @@ SIZE = (640, 360)  # pixels of the frame on the sheet
     "--sheet",
     type=FILE,
     metavar="FILE.png",
-    help="Also write a picture that shows the listed styles, or STYLE, on the same drawn frame. It takes a second or two a style.",
+    help="Also write a picture that shows the listed styles, or STYLE, on the same drawn frame. This takes one or two seconds per style.",
 )
 @one_line_errors
 def styles(words: tuple[Path, ...], sheet: Path | None) -> None:
     """List styles, or show one.
 
-    A style that is listed can be typed by its name alone. Put your own into ~/.local/share/fav/styles. With SHARED, those in
-    the shared directory are listed, too, by their files. With STYLE, the command shows what the file says of itself: the
-    painting, the network, and the line that trained it; of an image model, whose layout it has and which values it takes.
+    A listed style can be typed by its name alone. Your own styles belong in ~/.local/share/fav/styles. With SHARED, the list
+    also has the style files in the shared directory. With STYLE, the command shows the metadata of the file: the painting,
+    the network, and the command that trained it. For an image model, it shows the layout and the range of its values.
     """
     if len(words) > 1 and words[0] == Path("show"):
         words = words[1:]
@@ -60,7 +60,7 @@ def styles(words: tuple[Path, ...], sheet: Path | None) -> None:
         if sheet:
             _write_sheet(sheet, {str(style): path})
         return
-    table = Table(*(Column(head, overflow="fold") for head in ("style", "learnt from", "network", "file")))
+    table = Table(*(Column(head, overflow="fold") for head in ("style", "learned from", "network", "file")))
     found = named_styles() | (styles_in(words[0]) if words else {})
     for name, path in found.items():
         try:
@@ -70,7 +70,7 @@ def styles(words: tuple[Path, ...], sheet: Path | None) -> None:
             continue
         table.add_row(*map(Text, (name, sanitize(facts.metadata.get("style", "?"), 100), facts.arch, str(path))))
     Console().print(table)
-    click.echo(f"{directory()} has those that ship, {users_directory()} is for your own. To see them: fav try VIDEO")
+    click.echo(f"{directory()} has the bundled styles, {users_directory()} is for your own. To see them: fav try VIDEO")
     if sheet:
         _write_sheet(sheet, found)
 

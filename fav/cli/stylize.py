@@ -41,9 +41,11 @@ def stylize(
 ) -> None:
     """Stylize a video or pictures on this machine.
 
-    VIDEO is the source, STYLE a style file, OUT the film (.mp4, .mkv, .mov or .webm), or numbered images in a new directory
-    ('dir/frame_%06d.png', .tif or .exr). Nothing else is written. VIDEO can be a picture, OUT is one then (.png or .jpg); or
-    a folder of pictures, and OUT the folder for those made of them, which keep their names.
+    VIDEO is the source, and STYLE a style. OUT is the film (.mp4, .mkv, .mov or .webm), or numbered images in a new directory
+    ('dir/frame_%06d.png', .tif or .exr). Nothing else is written.
+
+    VIDEO can also be an image; then OUT is one, too (.png or .jpg). If VIDEO is a folder of images, OUT is a folder for the
+    stylized ones, which keep their names.
     """
     from fav.model.backends import choose
     from fav.model.devices import device_of

@@ -52,7 +52,7 @@ def _print_version(context: click.Context, _: click.Parameter, asked: bool) -> N
 def main() -> None:
     """Stylize videos, on this machine or on all that mount a shared directory, and learn styles.
 
-    JOB is a job's name as `status` shows it; where there is only one job, it may be left out.
+    JOB is a job's name as `status` shows it. It may be left out if there is only one job.
     """
     export_entry()
 

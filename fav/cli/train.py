@@ -62,24 +62,26 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     "--steady",
     type=FILE,
     metavar="MODEL",
-    help="Make this image model steady: learn its own pictures, instead of a painting's style. Any file that "
-    "--first-frame-style takes. STYLE_IMAGE is left out.",
+    help="Make a steady style from this image model (any file that --first-frame-style takes), instead of from a "
+    "painting. Leave STYLE_IMAGE out.",
 )
 @click.option(
     "--video",
     type=FILE,
     metavar="VIDEO",
-    help=f"Learn from {STILLS} frames spread over this video, in the place of PHOTOS_DIR.",
+    help=f"Learn from {STILLS} frames spread over this video, instead of from PHOTOS_DIR.",
 )
 @click.option(
     "--iterations",
     type=WholeType(1),
-    help=f"Stop after so many iterations.  [default: {ITERATIONS}; without PHOTOS_DIR, --minutes decides]",
+    metavar="N",
+    help=f"Stop after N iterations.  [default: {ITERATIONS}; without PHOTOS_DIR, --minutes decides]",
 )
 @click.option(
     "--minutes",
     type=NumberType(0, min_open=True),
-    help="Stop after so many minutes, summed over all runs of this training.  "
+    metavar="N",
+    help="Stop after N minutes, summed over all runs of this training.  "
     f"[default: {FITTED_MINUTES:g} without PHOTOS_DIR and --iterations]",
 )
 @click.option(
@@ -87,7 +89,7 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     default=LOSS_NETWORK,
     show_default=True,
     metavar="NAME|FILE",
-    help="squeezenet1_1, squeezenet1_0 or vgg16, fetched on first use; or a file of such a network. With --steady also none: "
+    help="squeezenet1_1, squeezenet1_0 or vgg16, downloaded on first use; or a file of such a network. With --steady also none: "
     "only pixels are compared.",
 )
 @click.option(
@@ -101,7 +103,7 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     type=FILE,
     metavar="STYLE|nearest|none",
     help="Begin with the weights of this style, a file or a name; with --arch, widened to an equivalent larger network. "
-    "nearest: with the style at hand that paints most like the painting; none: with random weights.  "
+    "nearest: with the installed style that is most similar to the painting; none: with random weights.  "
     "[default: none; without PHOTOS_DIR nearest]",
 )
 @click.option("--clips", type=FILE, metavar="DIR", help="A directory of video clips to learn from as well.")
@@ -109,13 +111,13 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     "--data-mix",
     "mix",
     metavar="KIND:SHARE,…",
-    help=f"Proportions of the kinds of training samples: single_image, shift, zoom_out, affine, elastic, video.  [default: {DEFAULT_MIX}, with --clips and {VIDEO_SHARE[1:]}]",
+    help=f"Proportions of the kinds of training samples: single_image, shift, zoom_out, affine, elastic, video.  [default: {DEFAULT_MIX}, with --clips also {VIDEO_SHARE[1:]}]",
 )
 @click.option(
     "--num-frame-steps",
     "steps",
     metavar="ITERATION:STEPS,…",
-    help="Frames unrolled in a row, from which iteration on, or from which percentage of the training on, like 50%:4.  "
+    help="Number of consecutive frames to unroll, from an iteration on, or from a percentage of the training on, like 50%:4.  "
     f"[default: {DEFAULT_STEPS}; without PHOTOS_DIR {FITTED_STEPS}]",
 )
 @click.option(
@@ -137,7 +139,7 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     type=WholeType(64, 4096),
     default=1024,
     show_default=True,
-    help="Longer side of the painting, in pixels, at most as many as it has; larger gives larger strokes.",
+    help="Longer side of the painting in pixels; it is never enlarged. A larger value gives larger strokes.",
 )
 @click.option(
     "--style-crop",
@@ -150,14 +152,14 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     "style_clean",
     default=True,
     show_default=True,
-    help="Whether the grain of a sharpened picture is taken out before it is learnt from.",
+    help="Whether the grain of a sharpened image is removed before the training.",
 )
 @click.option(
     "--style-scales",
     metavar="N,N,…",
     default="1,2,4",
     show_default=True,
-    help="The losses see images so many times smaller: 1 for strokes, 2 and 4 for larger forms.",
+    help="Factors by which images are reduced for the losses: 1 for strokes, 2 and 4 for larger forms.",
 )
 @click.option(
     "--zoom",
@@ -183,7 +185,7 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     type=WEIGHT,
     default=300,
     show_default=True,
-    help="Weight of the difference between a frame stylized without history and the same frame in a film; a fifth more work.",
+    help="Weight of the difference between a frame stylized without history and the same frame in a film; takes a fifth more time.",
 )
 @click.option(
     "--palette-weight",
@@ -204,7 +206,7 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     type=WEIGHT,
     default=0,
     show_default=True,
-    help="Weight of the difference of pixels from the photograph; with --steady from the model's picture, and 100 if not given.",
+    help="Weight of the difference of pixels from the photograph. With --steady, from the model's image; then the default is 100.",
 )
 @click.option(
     "--pixel-loss",
@@ -253,7 +255,8 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     type=WholeType(0),
     default=0,
     show_default=True,
-    help="Iterations after which the learning rate is multiplied by --lr-decay-factor, again and again; 0: never.",
+    metavar="N",
+    help="Multiply the learning rate by --lr-decay-factor every N iterations; 0: never.",
 )
 @click.option(
     "--lr-decay-factor",
@@ -261,13 +264,13 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     type=NumberType(0, 1, min_open=True),
     default=0.5,
     show_default=True,
-    help="What the learning rate is multiplied by.",
+    help="The factor of --lr-decay-every.",
 )
 @click.option(
     "--lr-end-factor",
     "end_factor",
     type=NumberType(0, 1, min_open=True),
-    help="What the learning rate is multiplied by at the end of the training; it falls along a cosine.  "
+    help="The factor of the learning rate at the end of the training; it falls along a cosine.  "
     f"[default: 1; without PHOTOS_DIR {FITTED_DECAY:g}]",
 )
 @click.option(
@@ -275,7 +278,7 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     type=WholeType(0),
     default=0,
     show_default=True,
-    help="Learn from stills alone up to this iteration, whatever --data-mix says.",
+    help="Learn only from single images up to this iteration; overrides --data-mix.",
 )
 @click.option(
     "--precision",
@@ -292,7 +295,11 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     show_default=True,
     help="Seed of the random numbers.",
 )
-@click.option("--device", default=None, help="cpu, or cuda:0 and so on.  [default: a GPU, if there is one]")
+@click.option(
+    "--device",
+    default=None,
+    help="What the networks run on: cpu, or cuda:0 and so on.  [default: a GPU, if there is one]",
+)
 @click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
 @click.option(
     "--workers",
@@ -333,14 +340,16 @@ def train(
     """Learn a style from a painting and photos.
 
     STYLE_IMAGE is the painting, PHOTOS_DIR a folder of photographs, OUT the new style (.safetensors). The painting alone is
-    enough: without PHOTOS_DIR, the command learns from built-in pictures or from --video, begins with the style that
-    paints most like the painting, and takes 30 minutes; without OUT, the style has the painting's name, in the current
-    directory. After an interruption, the same line continues. The command also writes a contact sheet, the losses as a plot
-    and a table, and OUT.training, the state to continue from. With --steady MODEL, an image model takes the painting's
-    place, and STYLE_IMAGE is left out.
+    enough. Without PHOTOS_DIR, the command learns from built-in images or from --video. It then begins with the style that is
+    most similar to the painting, and takes 30 minutes. Without OUT, the style gets the painting's name, in the current
+    directory.
 
-    With SHARED, a shared directory, the training is a job that any number of nodes work on, one after the other; several
-    paintings, or --seeds, are learned side by side. Nodes start here (--nodes), by ssh (--hosts) or by Slurm (--slurm), and
+    After an interruption, the same line continues. The command also writes a contact sheet, the losses as a plot and a table,
+    and OUT.training, the state to continue from. With --steady MODEL, the style is learned from an image model. Then leave
+    STYLE_IMAGE out.
+
+    With SHARED, a shared directory, the training is a job. Its nodes continue it one after the other. Several paintings, or
+    several --seeds, are learned at the same time. Nodes start here (--nodes), by ssh (--hosts) or by Slurm (--slurm), and
     anywhere with `fav node SHARED`.
     """
     shared, launch = shared_of(inputs), Launch.take(values)

@@ -35,7 +35,7 @@ from shared.shared_dir import SharedDir
 
 logger = logging.getLogger(__name__)
 
-LOCAL_OPTIONS = ("minutes", "device", "workers", "save_every", "sheet_every")  # without a meaning in a job
+LOCAL_OPTIONS = ("minutes", "device", "workers", "save_every", "sheet_every")  # not for a job
 SHARED_OPTIONS = (
     "nodes",
     "hosts",
@@ -60,9 +60,10 @@ JOB_OPTIONS = [
     click.option(
         "--seeds",
         type=WholeType(1, MAX_SEEDS),
+        metavar="N",
         default=1,
         show_default=True,
-        help="With SHARED: learn each painting with so many seeds, from --rng-seed on, and keep the best style.",
+        help="With SHARED: learn each painting with N seeds, from --rng-seed on, and keep the best style.",
     ),
     click.option(
         "--task-iterations",
@@ -89,9 +90,10 @@ class TypedTraining:
 
 
 def shared_of(inputs: Sequence[Path]) -> Path | None:
-    """The shared directory of a command line, None if the training is local.
+    """The shared directory of a command line; None if the training is local.
 
-    That is a first word which names a marked directory, or an empty one before a file: no training has such a word there.
+    It is the first argument, if that is a marked directory, or an empty directory before a file. The first argument of a local
+    training is never such a directory.
     """
     if not inputs or not inputs[0].is_dir():
         return None
@@ -171,7 +173,7 @@ def train_in_share(
     with executor.ready():
         with notify_on_exit(share) as node:
             submitted = submit_training(node, request)
-        job = told(share, submitted.job, submitted.created, submitted.notes)
+        job = report_submission(share, submitted.job, submitted.created, submitted.notes)
         if job.flag_text("finished"):
             tell_result(job, [])
         elif launch.nodes == 0:
@@ -181,7 +183,7 @@ def train_in_share(
             tell_result(job, run_job(job, executor))
 
 
-def told(share: SharedDir, job: Job, created: bool, notes: Sequence[str]) -> Job:
+def report_submission(share: SharedDir, job: Job, created: bool, notes: Sequence[str]) -> Job:
     """Print which job was made or joined, and the notes."""
     tell(f"{'created' if created else 'joined'} job {job.name}")
     if created and share.creation_notice:
@@ -250,7 +252,7 @@ def submit_style_and_film(context: click.Context, shared: Path, video: str, pain
     )
     with notify_on_exit(share) as node:
         submitted = submit_training(node, request)
-    told(share, submitted.job, submitted.created, submitted.notes)
+    report_submission(share, submitted.job, submitted.created, submitted.notes)
     if submitted.created:
         logger.info("the film follows when the style is learned: %s", default_name(typed))
     return submitted.job

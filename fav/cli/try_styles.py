@@ -27,6 +27,8 @@ MAX_PICTURES = 100
 
 
 class Moments(click.ParamType):
+    """Times in seconds, separated by commas, as a tuple."""
+
     name = "seconds"
 
     def convert(self, value, param, ctx):
@@ -43,22 +45,28 @@ class Moments(click.ParamType):
 
 @click.command("try")
 @click.argument("video", type=SOURCE)
-@click.argument("styles", nargs=-1, type=FILE)
+@click.argument("styles", nargs=-1, type=FILE, metavar="[STYLE]...")
 @click.option(
     "--at",
     "moments",
     type=Moments(),
     metavar="SECONDS,…",
-    help="Moments of the video.  [default: three, spread over it]",
+    help="Times in the video.  [default: three, spread over it]",
 )
 @job_option("width")
-@click.option("--strength", "strengths", type=limits("strength"), multiple=True, help="Several times for several.")
+@click.option(
+    "--strength",
+    "strengths",
+    type=limits("strength"),
+    multiple=True,
+    help="Weight of the stylized frame; may be repeated.",
+)
 @click.option(
     "--style-scale",
     "scales",
     type=limits("style_scale"),
     multiple=True,
-    help="Size of the strokes. Several times for several.",
+    help="Size of the strokes: 2 is twice as large; may be repeated.",
 )
 @click.option(
     "--mix",
@@ -66,15 +74,16 @@ class Moments(click.ParamType):
     type=StyleWeightType(),
     multiple=True,
     metavar="STYLE:WEIGHT",
-    help="Also try each style with this one mixed in. Several times for several.",
+    help="Also try each style with this one mixed in; may be repeated.",
 )
-@click.option("--preserve-colors", is_flag=True, help="Keep the colors of the video.")
+@click.option("--preserve-colors", is_flag=True, help="Keep the colors of the source.")
 @click.option(
     "--nodes",
     type=WholeType(2, 10000),
+    metavar="N",
     default=8,
     show_default=True,
-    help="Also tell the time of the film on so many machines like this one.",
+    help="Also print the time of the film on N machines like this one.",
 )
 @click.option("--threads", type=limits("threads"), help="CPU threads.  [default: all cores]")
 @options(FPS)
@@ -104,9 +113,9 @@ def try_styles(
 ) -> None:
     """Try styles on moments of a video.
 
-    Without STYLE, it tries all that `fav styles` lists. The command writes sheet.png, and index.html with the pictures in full size, into
-    a new directory. Each row has the time of a frame and of the film, and the line that makes it. Strokes have a fixed size
-    in pixels, so try at the width of the film.
+    Without STYLE, the command tries all styles that `fav styles` lists. It makes a new directory with sheet.png, and with
+    index.html, which shows the pictures in full size. Each row has the time of a frame and of the film, and the command that
+    makes the film. Strokes have a fixed size in pixels, so use the width of the film.
     """
     from fav.model.backends import choose
     from fav.model.devices import best_precision, device_of

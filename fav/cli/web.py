@@ -16,7 +16,7 @@ PORT = 8765
 PORTS_TO_TRY = 20  # if no --port was given
 LOCAL = ("127.0.0.1", "localhost", "::1")
 UNENCRYPTED_WARNING = (
-    "anybody in this network can read what goes over the line, the token too; for TLS put a proxy in front, or leave --host "
+    "anybody in this network can read the connection, and the token with it; for TLS put a proxy in front, or leave --host "
     "out and use: ssh -L {port}:127.0.0.1:{port} {name}"
 )
 
@@ -36,20 +36,20 @@ UNENCRYPTED_WARNING = (
     "names",
     multiple=True,
     metavar="HOST",
-    help="Another name by which browsers reach this machine. Several times for several.",
+    help="Another name by which browsers reach this machine; may be repeated.",
 )
 @click.option(
     "--loss-network",
     metavar="NAME|FILE",
-    help="The network with which the page learns styles, as for `fav train`; a file where there is no internet.",
+    help="The loss network of trainings (`fav train --help`). Without internet access, give a file.",
 )
 @one_line_errors
 def web(shared: Path, port: int | None, host: str, names: tuple[str, ...], loss_network: str | None) -> None:
     """Serve a page with films, machines and styles.
 
-    The command prints a link with a token; who has it may do what the commands do in SHARED. The page shows how far films
-    are, makes new ones, and plays them. Everything is in the shared directory, so it can be stopped at any time. Needs the
-    extra `web`.
+    The command prints a link with a token. Anybody with this link can do everything in SHARED that the commands can do. The
+    page shows the progress of films, makes new ones, and plays them. All state is in the shared directory, so you can stop the
+    command at any time. It needs the extra `web`.
     """
     try:
         import uvicorn

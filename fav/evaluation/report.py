@@ -26,7 +26,7 @@ LABELS = {
     "palette_distance": "palette distance, gray levels", "lattice": "lattice, gray levels",
     "stroke_width": "stroke width, pixels", "edge_width": "edge width, pixels",
 }  # fmt: skip
-# Of a film that is steady and clean, at most; by its source's, but for gray levels. docs/how-to/evaluate.md gives all.
+# Limits of a steady and clean film: ratios to the source's value, and gray levels. docs/how-to/evaluate.md explains them.
 GOOD_RATIOS = {"warping_error": 2.0, "lattice": 1.2, "edge_width": 1.5}
 GOOD_PALETTE = 15.0
 COLORS = {"film": "tab:blue", "source": "tab:gray", "against": "tab:orange"}
@@ -140,7 +140,7 @@ def table(evaluation: Evaluation) -> str:
 
 
 def verdict(evaluation: Evaluation) -> list[str]:
-    """What the figures mean: each measure that has a limit, beside it; and on how much the error over one second rests."""
+    """Compare the measures that have a limit with it. Also say how many frames and pixels the 1 s error is measured on."""
     lines = []
     for measure, limit in GOOD_RATIOS.items():
         if (ratio := evaluation.ratio(measure, "source")) is not None:
@@ -152,7 +152,7 @@ def verdict(evaluation: Evaluation) -> list[str]:
     if seen:
         share = mean_and_95th(seen)
         lines.append(
-            f"1 s error: rests on {len(seen)} frames, and {_number(share and share[0], '.1%')} of their pixels"
+            f"1 s error: measured on {len(seen)} frames, and {_number(share and share[0], '.1%')} of their pixels"
         )
     return lines
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fav.flow import Flow
 from fav.flow.field import FlowField, estimate, estimate_long_range
+from fav.flow.methods import Flow
 from fav.flow.warp import warp
 
 MIN_FILTER = 3  # pixels: unreliable regions are hardly enlarged, because the mask of the frame before is next best

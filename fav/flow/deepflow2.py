@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 
 from fav.errors import FavError
-from fav.flow import DOWNSCALE
 from fav.flow.io import read_flo
 from fav.util.fingerprint import fingerprint
 
@@ -46,9 +45,7 @@ def program_hashes() -> str:
     return " ".join(fingerprint(program(name))[:8] for name in PROGRAMS)
 
 
-def make(
-    threads: int | None = None, downscale: int = DOWNSCALE, hang_s: float = HANG_S
-) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def make(threads: int | None, downscale: int, hang_s: float = HANG_S) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """Make a function that runs `deepmatching A B -nt THREADS -downscale N | deepflow2 A B OUT.flo -match`.
 
     The function works in a temporary directory, and always ends the processes. It raises FavError, with the last line of
@@ -56,7 +53,7 @@ def make(
 
     Args:
         threads: Of DeepMatching; None: all cores. They do not affect the flow.
-        downscale: How often the frames are halved.
+        downscale: How many times the frames are halved before they are matched.
         hang_s: The time limit in seconds.
     """
     matching, flow2 = (str(program(name)) for name in PROGRAMS)

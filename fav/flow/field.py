@@ -7,9 +7,9 @@ from functools import reduce
 import cv2
 import numpy as np
 
-from fav.flow import Flow
 from fav.flow.consistency import reliability
 from fav.flow.io import quantized
+from fav.flow.methods import Flow
 from fav.flow.warp import warp
 
 MAX_CORRECTION = 1.0  # pixels; correct composed flow has a smaller error

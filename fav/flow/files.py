@@ -1,7 +1,7 @@
 """Read flow and reliability from files of the user: flow of another program, ground truth, motion vectors of a renderer.
 
 The number of a file is that of the frame where its flow starts. So backward flow t leads from frame t to t-1, and forward
-flow t from frame t to t+1. Reliability t belongs to backward flow t. Frames count from 0. `first` is the number of the file
+flow t from frame t to t+1. Reliability t belongs to backward flow t. Frames are counted from 0. `first` is the number of the file
 of frame 1, for programs that count differently.
 """
 
@@ -24,7 +24,7 @@ from fav.util.image_sequence import is_sequence, sequence_numbers
 from fav.util.reading import read_file
 
 SUFFIXES = (".flo", ".png", ".exr", ".npy")
-MASKS = (".pgm", ".png")
+RELIABILITY_SUFFIXES = (".pgm", ".png")
 MAX_BYTES = 1 << 31  # of a file
 UNKNOWN = 1e9  # pixels; in a .flo file, longer flow means unknown
 KITTI_ZERO, KITTI_STEPS = 1 << 15, 64  # the value of zero flow, and steps per pixel
@@ -275,7 +275,7 @@ def check(files: FlowFiles, frames: range, cuts: Iterable[int], sizes: tuple[tup
     for option, pattern in patterns.items():
         if pattern is None:
             continue
-        suffixes = MASKS if option == "--reliability-from" else SUFFIXES
+        suffixes = RELIABILITY_SUFFIXES if option == "--reliability-from" else SUFFIXES
         if not is_sequence(str(pattern)):
             raise FavError(f"{option} {pattern}: expected numbered files, like 'flow/bwd_%04d{suffixes[0]}'")
         if pattern.suffix.lower() not in suffixes:
@@ -299,7 +299,9 @@ def check(files: FlowFiles, frames: range, cuts: Iterable[int], sizes: tuple[tup
             )
         for frame in {wanted[0], wanted[len(wanted) // 2], wanted[-1]} if wanted else ():
             file = files.file(pattern, frame)
-            shape = (_decode(file, cv2.IMREAD_GRAYSCALE) if suffixes is MASKS else read_flow(file)[0]).shape
+            shape = (
+                _decode(file, cv2.IMREAD_GRAYSCALE) if suffixes is RELIABILITY_SUFFIXES else read_flow(file)[0]
+            ).shape
             if shape[1::-1] not in sizes:
                 names = " or ".join(f"{width}x{height}" for width, height in dict.fromkeys(sizes))
                 raise FavError(f"{option} {file}: expected the size of the video, {names}, got {shape[1]}x{shape[0]}")

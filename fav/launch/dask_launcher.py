@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fav.launch.dask_client import connected
 from fav.launch.dask_cluster import DaskWorkerPool
-from fav.launch.executor import tell_nodes_go_on
+from fav.launch.executor import log_that_nodes_continue
 from fav.launch.preflight import HostChecker, parse_report
 from fav.launch.program import REMOTE_NODE, REMOTE_PATH, python_in
 from shared.errors import ResultVanishedError
@@ -87,7 +87,7 @@ class DaskExecutor:
         return self._pool.has_active_nodes and not is_ended(self._job)
 
     def interrupted(self) -> None:
-        tell_nodes_go_on(self._job)
+        log_that_nodes_continue(self._job)
 
 
 def _rejection(completed: CompletedProcess) -> str:

@@ -86,7 +86,7 @@ def tell_what_is_done(job: Job) -> None:
             )
 
 
-def tell_nodes_go_on(job: Job) -> None:
+def log_that_nodes_continue(job: Job) -> None:
     """Log that nodes on other machines continue, and how to end them."""
     logger.info(
         "not following any more; the nodes continue. The same command follows them again. To end them: %s %s",

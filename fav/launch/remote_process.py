@@ -32,8 +32,8 @@ echo "ended $code" > "$state.$node" && mv -f -- "$state.$node" "$state"
 
 # Whether the process with this pid and start time exists.
 IS_RUNNING_SH = r"""
-begun() { sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d ' ' -f 20; }
-stands() { kill -0 "$1" 2> /dev/null && { [ -z "${2:-}" ] || [ "$(begun "$1")" = "$2" ]; }; }
+start_time() { sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d ' ' -f 20; }
+is_running() { kill -0 "$1" 2> /dev/null && { [ -z "${2:-}" ] || [ "$(start_time "$1")" = "$2" ]; }; }
 """
 
 # Only a regular file of ours is used as the log: a FIFO would block. The opened file is checked again through its
@@ -55,7 +55,7 @@ said=$(first "$state")
 [ -z "$said" ] && [ -s "$state" ] && said=other
 case $said in
     '' | 'ended '[0-9]*) ;;
-    [0-9]*) stands $said && exit 0 ;;  # another operator was faster
+    [0-9]*) is_running $said && exit 0 ;;  # another operator was faster
     *) echo "$state: expected a file of this program, got another one; remove it" >&2; exit 64 ;;
 esac
 [ -e "$log" ] || ( set -C; echo "$head" > "$log" ) 2> /dev/null || { echo "$log: cannot be written to there" >&2; exit 64; }
@@ -66,9 +66,9 @@ if [ -L "$log" ] || [ ! -f "$log" ] || [ ! "$log" -ef /proc/self/fd/3 ] || [ "$(
 fi
 rm -f -- "$state"
 detach=$(command -v setsid || true)
-$detach nohup sh -c "$keeper" keeper "$state" "$@" < /dev/null >&3 2>&1 3>&- &
+$detach nohup sh -c "$watcher" watcher "$state" "$@" < /dev/null >&3 2>&1 3>&- &
 for wait in 1 2 3 4 5 6 7 8 9 10; do [ -s "$state" ] && exit 0; sleep 0.2; done
-echo "$log: the node did not come up there" >&2
+echo "$log: the node did not start there" >&2
 exit 64
 """
 )
@@ -83,18 +83,18 @@ for name in "$@"; do
     [ -f "$state" ] && [ ! -L "$state" ] && said=$(head -c 200 "$state" | tr -d '\0' | head -n 1)
     set -- $said
     if [ "${1:-none}" != ended ] && [ -n "${1:-}" ]; then
-        if stands "$1" "${2:-}"; then
+        if is_running "$1" "${2:-}"; then
             said="runs $1"
         else
             said=died
         fi
     fi
-    echo "post $name ${said:-none}"
+    echo "state $name ${said:-none}"
 done
 """
 )
 
-ANSWER = re.compile(r"post (\S+) (none|died|runs [0-9]+|ended [0-9]+)")
+ANSWER = re.compile(r"state (\S+) (none|died|runs [0-9]+|ended [0-9]+)")
 
 
 class LaunchRefusedError(LaunchError):
@@ -114,16 +114,16 @@ def process_name(job: str, host: Host, number: int) -> str:
     return f"{re.sub(r'[^A-Za-z0-9._-]', '_', job)}.{host.label}.{number}"
 
 
-def query(host: Host, logs: str, posts: list[str]) -> dict[str, ProcessState]:
+def query(host: Host, logs: str, names: list[str]) -> dict[str, ProcessState]:
     """Query the states of nodes' processes, by name. Raises UnreachableError if the host does not answer."""
-    done = ssh.run(host, f"logs={ssh.quoted(logs)}\nset -- {ssh.quoted(*posts)}\n{QUERY_SH}")
+    done = ssh.run(host, f"logs={ssh.quoted(logs)}\nset -- {ssh.quoted(*names)}\n{QUERY_SH}")
     found = {}
     for line in done.stdout.splitlines():
         if answer := ANSWER.fullmatch(line):
             how, _, number = answer[2].partition(" ")
             found[answer[1]] = ProcessState(how, int(number) if number else None)
-    if missing := set(posts) - set(found):
-        raise ssh.UnreachableError(f"it did not say what became of {', '.join(sorted(missing))}")
+    if missing := set(names) - set(found):
+        raise ssh.UnreachableError(f"expected the states of all nodes, got none of {', '.join(sorted(missing))}")
     return found
 
 
@@ -134,7 +134,7 @@ def start(host: Host, path: str, logs: str, name: str, command: list[str]) -> No
         LaunchRefusedError: the node did not start; the message has the reason.
         UnreachableError: the host does not answer.
     """
-    values = {"path": path, "logs": logs, "name": name, "keeper": WATCHER_SH, "head": LOG_HEAD}
+    values = {"path": path, "logs": logs, "name": name, "watcher": WATCHER_SH, "head": LOG_HEAD}
     given = [f"{key}={ssh.quoted(value)}" for key, value in values.items()]
     done = ssh.run(host, "\n".join((*given, f"set -- {ssh.quoted(*command)}", START_SH)))
     if done.returncode:

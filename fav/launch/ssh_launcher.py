@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fav.launch.errors import LaunchError
-from fav.launch.executor import tell_nodes_go_on
+from fav.launch.executor import log_that_nodes_continue
 from fav.launch.hosts_file import Host, read_hosts
 from fav.launch.preflight import HostChecker, HostRejected, print_reports
 from fav.launch.ssh_cluster import ReadyHost, SSHCluster
@@ -86,7 +86,7 @@ class SSHExecutor:
         return self._cluster.has_active_nodes and not is_ended(self._job)
 
     def interrupted(self) -> None:
-        tell_nodes_go_on(self._job)
+        log_that_nodes_continue(self._job)
 
     def _check_host(self, host: Host) -> ReadyHost:
         """Check a host that was added later. Raises LaunchError if it is rejected."""

@@ -1,6 +1,6 @@
 """Make the input of the network from a frame, the warped prior and its reliability. Pure functions.
 
-The prior is the stylized frame before; warped, it fits the current frame.
+The prior is the previous stylized frame. Warped along the flow, it is aligned with the current frame.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ def network_input(
 
     Args:
         frame: (H, W, 3) uint8 BGR.
-        warped_prior: (H, W, 3), the stylized frame before, warped. Without it, all pixels are unreliable.
+        warped_prior: (H, W, 3), the previous stylized frame, warped. Without it, all pixels are unreliable.
         reliability: (H, W), 0 to 1.
         fill: (H, W, 3), the values of unreliable pixels minus the mean color; None: zeros.
 

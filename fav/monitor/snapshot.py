@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING
 
 from fav.errors import sanitize
 from fav.monitor.eta import ThroughputEstimator
-from fav.pipeline.job_files import open_share
 from fav.pipeline.task_names import OPTIONAL_KINDS, stylize_task
 from fav.pipeline.training_job import is_training, training_of
 from shared import control
-from shared.attempts import Attempt, attempts_of_job, failed, reopen
+from shared.attempts import Attempt, attempts_of_job, failed
 from shared.claims import Claim, claims_of
-from shared.control import ControlCommand, send
+from shared.control import ControlCommand
 from shared.errors import JobRemovedError, UserError
 from shared.failure_detector import SURE_S, FailureDetector
 from shared.identity import Identity, find_identity
-from shared.jobs import TERMINAL_FLAGS, Job, all_jobs
-from shared.notify import notify_on_exit
+from shared.jobs import Job, all_jobs
 from shared.paths import Task
 from shared.results import read_head
 from shared.shared_dir import SharedDir
@@ -244,43 +242,6 @@ class SnapshotReader:
     def job(self, job: Job) -> JobSnapshot:
         """A snapshot of one job without nodes. Raises UserError if it cannot be read."""
         return self._job_snapshot(job, claims_of(job), alive=False)
-
-    def pause_or_resume(self) -> list[str]:
-        """Pause the unfinished jobs, or resume them if all are paused. Returns a line per job."""
-        share = self._to_change()
-        jobs = {job: flags for job in self._its_jobs(share) if not (flags := job.flags()) & TERMINAL_FLAGS}
-        pausing, lines = any("paused" not in flags for flags in jobs.values()), []
-        with notify_on_exit(share) as node:
-            for job in jobs:
-                if pausing:
-                    job.set_flag(node, "paused")
-                else:
-                    job.clear_flag("paused")
-                lines.append(f"{job.name} {'is paused' if pausing else 'is resumed'}")
-        return lines
-
-    def retry(self) -> int:
-        """Reopen all failed tasks, and the missing results of finished jobs. Returns how many there were."""
-        from fav.pipeline.repair import reopen_missing
-
-        share = self._to_change()
-        count = sum(reopen(job) for job in self._its_jobs(share))
-        lacking = [known for known in self._jobs.values() if known.missing]
-        with notify_on_exit(share) as node:
-            for known in lacking:
-                reopen_missing(node, Job(share, known.artifacts.job.manifest))
-        return count + sum(len(known.missing) for known in lacking)
-
-    def _its_jobs(self, share: SharedDir) -> list[Job]:
-        return [job for job in all_jobs(share) if self.only in (None, job.name)]
-
-    def _to_change(self) -> SharedDir:
-        """The share, opened for writing. Raises JobQueueError if that is not possible."""
-        return open_share(self.share.layout.root, new=False) if self.share.read_only else self.share
-
-    def drain(self, node: str) -> None:
-        """Ask a node to finish its task and leave."""
-        send(self._to_change(), node, ControlCommand.DRAIN)
 
     def _claims(self, complaints: list[str]) -> dict[Job, list[Claim]]:
         """All jobs with their claims. Adds lines about unreadable jobs to `complaints`, unless one job was asked for."""

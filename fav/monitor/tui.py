@@ -13,6 +13,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import DataTable, Footer, Static
 
 from fav.errors import sanitize
+from fav.monitor import actions
 from fav.monitor.snapshot import JobSnapshot, JobStatus, NodeSnapshot, Snapshot, SnapshotReader
 from fav.monitor.text import count_words, pace_words
 from fav.util.text import duration
@@ -84,11 +85,11 @@ class StatusApp(App):
         self.notify(line, markup=False)
 
     def action_pause(self) -> None:
-        self._do(self.reader.pause_or_resume)
+        self._do(lambda: actions.pause_or_resume(self.reader.share, self.reader.only))
 
     def action_retry(self) -> None:
         def retry() -> list[str]:
-            count = self.reader.retry()
+            count = actions.retry(self.reader.share, self.now, self.reader.only)
             return [f"{count} failed task{'s'[: count != 1]} reopened"]
 
         self._do(retry)
@@ -99,7 +100,7 @@ class StatusApp(App):
             node = str(table.get_row_at(table.cursor_row)[0])
 
             def drain() -> list[str]:
-                self.reader.drain(node)
+                actions.drain(self.reader.share, node)
                 return [f"{node} finishes its task and leaves"]
 
             self._do(drain)

@@ -1,1 +1,5 @@
-"""The perceptual loss: loss networks, their pretrained weights, the painting to learn, and the losses."""
+"""The perceptual loss of a style, for training and evaluation.
+
+`loss_network` defines the networks whose features are compared, and `pretrained` loads their weights. `painting` reads the
+image of the style. `loss` computes the content and style loss, and `palette` the distance between colors.
+"""

@@ -56,8 +56,8 @@ class Painting:
         """The part that is used, in one line for the user."""
         size = f"{self.size[0]}x{self.size[1]} pixels"
         if self.crop:
-            return f"learnt from: the part {self.crop} of {size}"
-        return f"learnt from: all of the painting, {size} (--style-crop X,Y,W,H: a part of it)"
+            return f"learned from: the part {self.crop} of {size}"
+        return f"learned from: all of the painting, {size} (--style-crop X,Y,W,H: a part of it)"
 
     @property
     def note(self) -> str:

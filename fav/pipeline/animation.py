@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from fav.pipeline.artifacts import JobArtifacts, OmittedResults
+from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.film_comment import film_comment
+from fav.pipeline.omitted_results import OmittedResults
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.stitching import check_begun
 from fav.stylize.outside import stack

@@ -3,15 +3,10 @@
 `fav/pipeline/plan.py` decides which tasks to run, and runs them.
 """
 
-import hashlib
-import json
-import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import count
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +14,7 @@ import numpy as np
 from fav.errors import FavError
 from fav.flow.field import FlowField
 from fav.flow.io import decode_flo, decode_flow, pgm_header
+from fav.pipeline.checked_json import without_checksum
 from fav.pipeline.job_files import SUFFIX
 from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import (
@@ -31,7 +27,6 @@ from fav.pipeline.task_names import (
     face_task,
     flow_task,
     frame_task,
-    hash_task,
     index_task,
     measure_task,
     stitch_task,
@@ -48,19 +43,17 @@ from fav.util.images import HEAD_END, PNG_END, check_png_ends, decode_png, png_l
 from fav.video import EncodedSegment, encoded
 from fav.video.ranges import DecodedRange, Survey
 from shared import results
-from shared.errors import JobQueueError, ResultVanishedError, UserError, sanitize
+from shared.errors import ResultVanishedError, UserError, sanitize
 from shared.filesystem import RECORD_LIMIT
 from shared.jobs import Job
 from shared.membership import Node
 from shared.paths import SHARD, Task, shard_of
-from shared.shared_dir import SharedDir
 
 if TYPE_CHECKING:
     from fav.evaluation.comparison import FrameMetrics
 
 
 RANGES_LIMIT = 1 << 26  # bytes of a survey, or of the facts of a range, which may be the whole video
-MAX_NUMBERS = 5  # frame numbers that a message lists
 
 
 @dataclass(frozen=True)
@@ -86,36 +79,6 @@ class DamagedFileError(ResultVanishedError):
     def __init__(self, task: Task, why: object):
         self.task, self.why = task, sanitize(why, 300)
         super().__init__(f"{task}: it does not read back ({self.why})")
-
-
-@dataclass
-class OmittedResults:
-    """Frames that a preview lacks: those whose results are missing, and those whose results cannot be read."""
-
-    missing: set[int] = field(default_factory=set)
-    damaged: set[int] = field(default_factory=set)
-
-    def add(self, number: int, error: ResultVanishedError) -> None:
-        (self.damaged if isinstance(error, DamagedFileError) else self.missing).add(number)
-
-    def __len__(self) -> int:
-        return len(self.missing | self.damaged)
-
-    def any_of(self, frames: range) -> bool:
-        """Whether one of these frames is left out."""
-        return any(number in frames for number in self.missing | self.damaged)
-
-    def describe(self, total: int) -> str | None:
-        """A message for the user; None if no frame is left out."""
-        kinds = (self.missing, "missing"), (self.damaged, f"that do{'es' * (len(self.damaged) == 1)} not read back")
-        parts = [f"{len(frames)} {reason} ({numbers(sorted(frames))})" for frames, reason in kinds if frames]
-        verb = "is" if len(self) == 1 else "are"
-        return f"{len(self)} of {total} frames {verb} left out: {', '.join(parts)}" if parts else None
-
-
-def numbers(of: Sequence[int]) -> str:
-    """The first few numbers, as text."""
-    return ", ".join(map(str, of[:MAX_NUMBERS])) + (", …" if len(of) > MAX_NUMBERS else "")
 
 
 class JobArtifacts:
@@ -474,65 +437,3 @@ def _as_rows(data: bytes) -> None:
 
     if not [FrameMetrics.from_json(row) for row in without_checksum(data)["rows"]]:
         raise ValueError("expected rows, got none")
-
-
-def publish_hash(node: Node, job: Job, path: Path) -> None:
-    """Publish the hash of a film or report before the file itself is published, so that `repair` can check it."""
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "blake2b").hexdigest().encode()
-    for number in count():
-        if results.publish_bytes(node, job, hash_task(number), digest) or _is_published_hash(job, number, digest):
-            return
-
-
-def _is_published_hash(job: Job, number: int, digest: bytes) -> bool:
-    try:
-        return results.read(job, hash_task(number)) == digest
-    except JobQueueError:
-        return False
-
-
-def with_checksum(fields: dict) -> bytes:
-    """Encode a record as JSON with a checksum, which also detects damage that is valid JSON.
-
-    Raises:
-        ValueError: a number is infinite or NaN.
-    """
-    return json.dumps({**fields, "checksum": _checksum(fields)}, allow_nan=False).encode()
-
-
-def without_checksum(data: bytes) -> dict:
-    """Parse a record of `with_checksum`, or one of an older version without a checksum.
-
-    Raises:
-        ValueError, AttributeError, TypeError: it is damaged, or no record.
-    """
-    fields = json.loads(data)
-    expected = fields.pop("checksum", None)
-    if expected is not None and expected != _checksum(fields):
-        raise ValueError("its checksum differs")
-    return fields
-
-
-def _checksum(fields: dict) -> int:
-    return zlib.crc32(json.dumps(fields).encode())
-
-
-def check_output_directory(share: SharedDir, out: str) -> None:
-    """Check the directory of a film.
-
-    Args:
-        share: the shared directory.
-        out: path of the film, relative to the shared directory.
-
-    Raises:
-        FavError: the directory is one in which nodes write and remove files.
-        JobQueueError: a parent directory is a link or a file.
-    """
-    first = PurePosixPath(out).parts[0]
-    if first.casefold() in {path.name for path in share.layout.reserved_names()}:
-        raise FavError(
-            f"--out: expected a name outside of {first}/, where nodes write and remove files; choose another directory"
-        )
-    for parent in list(PurePosixPath(out).parents)[-2::-1]:
-        share.system.require_directory(share.layout.root / parent)

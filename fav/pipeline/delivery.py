@@ -2,20 +2,22 @@
 
 import errno
 import filecmp
+import hashlib
 import logging
 import os
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from fav.pipeline.spec import JobSpec
-from fav.pipeline.task_names import stitch_task
+from fav.pipeline.task_names import hash_task, stitch_task
 from fav.util.atomic import exclusive, private_name, take_name
 from fav.video.image_output import images_in
 from shared import results
-from shared.errors import ResultVanishedError
+from shared.errors import JobQueueError, ResultVanishedError
 from shared.filesystem import NO_LINKS, TRANSIENT_ERRNOS
 from shared.jobs import Job
 from shared.membership import Node
@@ -44,6 +46,22 @@ def deliver(node: Node, job: Job, spec: JobSpec) -> str:
     if spec.projection != "flat":
         remove_results(node.share, job.layout, "face")
     return out.relative_to(root).as_posix()
+
+
+def publish_hash(node: Node, job: Job, path: Path) -> None:
+    """Publish the hash of a film or report before the file itself is published, so that `repair` can check it."""
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "blake2b").hexdigest().encode()
+    for number in count():
+        if results.publish_bytes(node, job, hash_task(number), digest) or _is_published_hash(job, number, digest):
+            return
+
+
+def _is_published_hash(job: Job, number: int, digest: bytes) -> bool:
+    try:
+        return results.read(job, hash_task(number)) == digest
+    except JobQueueError:
+        return False
 
 
 def _published_file(node: Node, job: Job, task: Task, what: str) -> Path:

@@ -27,8 +27,9 @@ from fav.evaluation.metrics import FrameLosses
 from fav.evaluation.perceptual_metrics import losses_of, style_image_of
 from fav.evaluation.strokes import stroke_width
 from fav.flow import Flow
-from fav.pipeline.artifacts import JobArtifacts, publish_hash, with_checksum
-from fav.pipeline.delivery import evaluation_name, publish_under_name
+from fav.pipeline.artifacts import JobArtifacts
+from fav.pipeline.checked_json import with_checksum
+from fav.pipeline.delivery import evaluation_name, publish_hash, publish_under_name
 from fav.pipeline.progress import evaluated
 from fav.pipeline.task_names import (
     EVALUATION_KINDS,

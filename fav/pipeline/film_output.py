@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import overload
 
 from msgspec.structs import replace
@@ -136,3 +136,23 @@ def _is_taken(root: Path, out: str) -> bool:
     """Whether the name of a film exists in the shared directory; for images, whether their directory has files."""
     film = resolve_inside(root, out)
     return not is_free(film.parent) if is_image_output(out) else os.path.lexists(film)
+
+
+def check_output_directory(share: SharedDir, out: str) -> None:
+    """Check the directory of a film.
+
+    Args:
+        share: the shared directory.
+        out: path of the film, relative to the shared directory.
+
+    Raises:
+        FavError: the directory is one in which nodes write and remove files.
+        JobQueueError: a parent directory is a link or a file.
+    """
+    first = PurePosixPath(out).parts[0]
+    if first.casefold() in {path.name for path in share.layout.reserved_names()}:
+        raise FavError(
+            f"--out: expected a name outside of {first}/, where nodes write and remove files; choose another directory"
+        )
+    for parent in list(PurePosixPath(out).parents)[-2::-1]:
+        share.system.require_directory(share.layout.root / parent)

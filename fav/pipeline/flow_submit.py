@@ -8,10 +8,9 @@ from typing import Any
 
 from fav import flow as flows
 from fav.errors import FavError, sanitize
-from fav.pipeline.artifacts import check_output_directory
 from fav.pipeline.delivery import is_free
 from fav.pipeline.disk_space import DiskUsage
-from fav.pipeline.film_output import film_size, within
+from fav.pipeline.film_output import check_output_directory, film_size, within
 from fav.pipeline.import_inputs import import_input, import_large
 from fav.pipeline.job_naming import find_or_name
 from fav.pipeline.provenance import MAX_LENGTH, made_here

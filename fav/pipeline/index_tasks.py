@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fav.errors import FavError
-from fav.pipeline.artifacts import JobArtifacts, with_checksum
+from fav.pipeline.artifacts import JobArtifacts
+from fav.pipeline.checked_json import with_checksum
 from fav.pipeline.task_names import decode_task, index_task, survey_task
 from fav.stylize.indexing import index_of_ranges, index_segments
 from fav.stylize.timeline import SEGMENT_FRAMES, IndexSegment

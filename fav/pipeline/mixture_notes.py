@@ -1,4 +1,4 @@
-"""A note where the styles of a mixture do not fit each other."""
+"""A note for the user if the styles of a mixture do not fit each other."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,14 +16,14 @@ from fav.pipeline.request import Request
 from fav.synthetic.photographs import photograph
 from fav.util.fingerprint import hash_of
 
-# Mean absolute difference in gray levels. Of the styles that ship, mixtures that look clean have up to 15, mixtures with false
-# colors and noise have 25 to 43.
+# Mean absolute difference in gray levels. With the bundled styles, mixtures that look clean have up to 15, and mixtures with
+# false colors and noise have 25 to 43.
 FALSE_COLORS = 22.0
-SHORT = 192  # pixels of the shorter side of the picture that is painted
+SHORT_SIDE = 192  # pixels of the shorter side of the test image
 
 
 def mixture_notes(request: Request) -> tuple[str, ...]:
-    """A note where a mixture of a request paints colors that lie between its styles nowhere.
+    """A note if a mixture of a request produces colors that are far from those of its styles.
 
     Raises:
         FavError: a style cannot be read, or the architectures differ.
@@ -45,7 +45,7 @@ def mixture_notes(request: Request) -> tuple[str, ...]:
 
 
 def mixture_error(style: Path, others: Sequence[Path], fractions: Sequence[float]) -> float:
-    """How far a mixture is from the mean of its styles, on one rendered picture.
+    """The difference between a mixture and the mean of its styles, on one rendered image.
 
     Args:
         style: the first style. Its fraction is 1 minus those of the others.
@@ -53,8 +53,8 @@ def mixture_error(style: Path, others: Sequence[Path], fractions: Sequence[float
         fractions: of the others, from 0 to 1, with a sum of at most 1.
 
     Returns:
-        Mean absolute difference, in gray levels, between the picture by the mixed network and the weighted mean of the
-        pictures by each network.
+        Mean absolute difference, in gray levels, between the image that the mixed network stylizes and the weighted mean of
+        those that each network stylizes.
 
     Raises:
         FavError: a style cannot be read, or the architectures differ.
@@ -65,26 +65,26 @@ def mixture_error(style: Path, others: Sequence[Path], fractions: Sequence[float
 @lru_cache(32)
 def _mixture_error(styles: tuple[tuple[str | None, str], ...], fractions: tuple[float, ...]) -> float:
     mixture, alone = _mixed_and_alone(styles)
-    between = sum(share * picture for share, picture in zip((1 - sum(fractions), *fractions), alone))
-    return float(np.abs(_painted(mixture.network(fractions)) - between).mean())
+    between = sum(fraction * image for fraction, image in zip((1 - sum(fractions), *fractions), alone))
+    return float(np.abs(_stylized(mixture.network(fractions)) - between).mean())
 
 
 @lru_cache(1)
 def _mixed_and_alone(styles: tuple[tuple[str | None, str], ...]) -> tuple[Mixture, list[np.ndarray]]:
-    """The mixture of styles, given by hash and path, and the picture by each of them."""
+    """The mixture of styles, given by hash and path, and the test image stylized by each of them."""
     first, *others = (Path(path) for _, path in styles)
     mixture = Mixture(first, others)
     fractions = [[float(here == number) for here in range(len(others))] for number in range(-1, len(others))]
-    return mixture, [_painted(mixture.network(each)) for each in fractions]
+    return mixture, [_stylized(mixture.network(each)) for each in fractions]
 
 
-def _painted(network: StyleNetwork) -> np.ndarray:
-    """The picture, stylized alone: (H, W, 3) float64, BGR, 0 to 255."""
-    return StyleRunner(network, device="cpu", backend="torch").stylize(_picture()).astype(np.float64)
+def _stylized(network: StyleNetwork) -> np.ndarray:
+    """The test image, stylized by one network: (H, W, 3) float64, BGR, 0 to 255."""
+    return StyleRunner(network, device="cpu", backend="torch").stylize(_test_image()).astype(np.float64)
 
 
 @lru_cache(1)
-def _picture() -> np.ndarray:
+def _test_image() -> np.ndarray:
     picture = photograph(0)
-    ratio = SHORT / min(picture.shape[:2])
+    ratio = SHORT_SIDE / min(picture.shape[:2])
     return cv2.resize(picture, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 from fav import flow as flows
 from fav.flow.field import FlowField
 from fav.flow.io import encode_flow
-from fav.pipeline.artifacts import JobArtifacts, publish_hash
-from fav.pipeline.delivery import deliver
+from fav.pipeline.artifacts import JobArtifacts
+from fav.pipeline.delivery import deliver, publish_hash
 from fav.pipeline.device_lock import acquire_device, device_words
 from fav.pipeline.encode_tasks import EncodeTasks
 from fav.pipeline.face_tasks import FaceTasks

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from fav.errors import FavError
 from fav.pipeline import flow_delivery
-from fav.pipeline.artifacts import DamagedFileError, IndexProgress, JobArtifacts, numbers
+from fav.pipeline.artifacts import DamagedFileError, IndexProgress, JobArtifacts
 from fav.pipeline.delivery import abandon, compare_images, evaluation_name, publish_images, publish_under_name
 from fav.pipeline.inputs import NEEDED, changed_inputs
+from fav.pipeline.omitted_results import first_numbers
 from fav.pipeline.task_names import (
     EVALUATION_KINDS,
     INTERMEDIATE_KINDS,
@@ -123,7 +124,7 @@ def describe_tasks(tasks: Sequence[Task], state: str = "missing") -> str:
     for kind, group in groupby(tasks, lambda task: task.kind):
         group = list(group)
         report = kind == "report"
-        which = ", ".join(task.suffix for task in group) if report else numbers([task.number for task in group])
+        which = ", ".join(task.suffix for task in group) if report else first_numbers([task.number for task in group])
         counted = f"{len(group)} {WORDS.get(kind, '').format('s'[: len(group) != 1])}"
         parts.append(f"the film {state}" if kind == "stitch" else f"{counted} {state}: {which}")
     return "; ".join(parts)

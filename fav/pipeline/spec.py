@@ -217,8 +217,8 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
             FRAMES,
             "Long shots are split into chunks of N frames, which several nodes stylize at the same time. Consecutive "
             f"chunks crossfade within {CROSSFADE} frames, which are stylized twice. Shots of fewer than three chunks are not "
-            "split. auto: chunks of 48 to 240 frames, by the length and size of the film; none in a short film, or in a style "
-            "that keeps its past.",
+            "split. auto: chunks of 48 to 240 frames, by the length and size of the film. Short films are not split, nor are films in "
+            "styles that depend on many earlier frames.",
             CROSSFADE + 1,
             10**6 - 1,
             metavar="auto|N|off",
@@ -278,7 +278,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         OptionInfo(
             FRAMES,
             "A second style where --mask is black; gray blends both. Every frame is stylized in both styles, which takes twice the "
-            "time; other masks then need no stylizing.",
+            "time. `stitch` can then change the mask without stylizing again.",
             metavar="STYLE",
         ),
     ] = None
@@ -335,7 +335,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         File | None,
         OptionInfo(
             OUTPUT,
-            "The network with which --evaluate computes style and content loss, as for `fav train`.",
+            "The network with which --evaluate computes style and content loss (`fav train --help`).",
             metavar="NAME|FILE",
             unset=f"{LOSS_NETWORK}, if it is available",
             job_only=True,

@@ -13,8 +13,9 @@ from threading import Lock
 import numpy as np
 
 from fav.errors import FavError
-from fav.pipeline.artifacts import JobArtifacts, OmittedResults
+from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.film_comment import film_comment
+from fav.pipeline.omitted_results import OmittedResults
 from fav.pipeline.spec import JobSpec
 from fav.stylize.outside import stack
 from fav.stylize.postprocess import mask_frames, postprocess

@@ -14,11 +14,10 @@ from filelock import FileLock, Timeout
 from msgspec.structs import replace
 
 from fav.errors import FavError
-from fav.pipeline.artifacts import check_output_directory
 from fav.pipeline.check_request import check_request
 from fav.pipeline.check_space import check_space
 from fav.pipeline.film_comment import origin_of
-from fav.pipeline.film_output import existing_output, free_film_name, within
+from fav.pipeline.film_output import check_output_directory, existing_output, free_film_name, within
 from fav.pipeline.import_inputs import import_input, import_large
 from fav.pipeline.inputs import changed_inputs
 from fav.pipeline.job_naming import FILM_OPTIONS, default_name, find_or_name, same_output_notes

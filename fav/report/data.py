@@ -11,7 +11,8 @@ import numpy as np
 
 from fav.errors import FavError
 from fav.monitor.snapshot import JobStatus, SnapshotReader
-from fav.pipeline.artifacts import DamagedFileError, JobArtifacts, OmittedResults
+from fav.pipeline.artifacts import DamagedFileError, JobArtifacts
+from fav.pipeline.omitted_results import OmittedResults
 from fav.pipeline.progress import evaluated
 from fav.pipeline.task_names import flow_task, frame_task, index_task, report_task, stitch_task, warmup_task
 from fav.util.images import HEAD_BYTES, png_text

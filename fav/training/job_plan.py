@@ -55,11 +55,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class _Chain:
-    """A chain that this node has in memory, as it was published after `steps` tasks."""
+    """A chain that this node has in memory, in the state after `steps` published tasks."""
 
     number: int
     prepared: PreparedTraining
-    steps: int | None = None  # None: the state in memory is none that was published
+    steps: int | None = None  # None: the state in memory is not a published one
 
 
 class TrainingPlan:
@@ -189,7 +189,7 @@ class TrainingPlan:
             raise ResultVanishedError(f"{train_task(chain, step)}: other nodes have trained further")
         trainer = self._trainer(chain, step)
         before, began = trainer.iteration, time.monotonic()
-        mine, self._chain = self._chain, None  # after an error, the state in memory is none that was published
+        mine, self._chain = self._chain, None  # after an error, the state in memory is not a published one
         if mine is None:
             raise ValueError("expected a chain in memory")
         advance(trainer, mine.prepared.batches, self.training.iterations_after(step + 1), report_progress)
@@ -207,7 +207,7 @@ class TrainingPlan:
         return pack(state_bytes(trainer), facts)
 
     def _trainer(self, chain: int, steps: int) -> Trainer:
-        """The trainer of a chain, as it was published after so many tasks.
+        """The trainer of a chain, in the state after `steps` published tasks.
 
         Raises:
             ResultVanishedError: its state is missing, or cannot be read.
@@ -227,7 +227,7 @@ class TrainingPlan:
                 state, _ = unpack(data)
             except ValueError as error:
                 results.quarantine_result(self.node, self.job, task, data, STATE_LIMIT)
-                raise ResultVanishedError(f"{task}: it does not read back ({sanitize(error, 200)})") from None
+                raise ResultVanishedError(f"{task}: it cannot be read ({sanitize(error, 200)})") from None
             if self._chain:
                 self._chain.steps = None  # while it changes
             trainer = resume(prepared, self.training.iterations, state, self.job.layout.result(task))
@@ -236,7 +236,7 @@ class TrainingPlan:
         return trainer
 
     def _prepared(self, number: int) -> PreparedTraining:
-        """A chain with all that it reads, in memory until another one is asked for."""
+        """A chain with its inputs. It stays in memory until another chain is requested."""
         if self._chain and self._chain.number == number:
             return self._chain.prepared
         self._chain = None  # frees its memory first
@@ -282,15 +282,15 @@ class TrainingPlan:
         sheet, measures, losses = self._sheet(trainer, self._prepared(number))
         report_progress()
         words = verdict(measures, trainer.iteration)
-        told = style_metadata(trainer, self.training.command, recent_means(trainer.history))
-        del told["minutes"]  # they differ between nodes, and equal trainings have equal files
-        told["validation"] = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+        metadata = style_metadata(trainer, self.training.command, recent_means(trainer.history))
+        del metadata["minutes"]  # they differ between nodes, and equal trainings have equal files
+        metadata["validation"] = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
         draft = self.node.temp_path().with_suffix(".safetensors")
         try:
-            style = save_style(trainer.average, draft, told, mark=mark).read_bytes()
+            style = save_style(trainer.average, draft, metadata, mark=mark).read_bytes()
         finally:
             self.node.share.system.unlink(draft)
-        text = [f"{chain.label}: the style is {words}", *map(str, measures), told["losses"]]
+        text = [f"{chain.label}: the style is {words}", *map(str, measures), metadata["losses"]]
         files = {
             ".safetensors": style,
             ".sheet.png": sheet,

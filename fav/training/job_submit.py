@@ -13,7 +13,7 @@ import torch
 from fav.errors import FavError, sanitize
 from fav.model.devices import device_of
 from fav.perceptual.pretrained import PUBLISHED, fetched
-from fav.pipeline.artifacts import check_output_directory
+from fav.pipeline.film_output import check_output_directory
 from fav.pipeline.provenance import made_here
 from fav.pipeline.request import check_out
 from fav.pipeline.training_files import taken_output

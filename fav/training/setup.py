@@ -194,7 +194,7 @@ def _sheet_images(painting: Painting | None) -> list[tuple[str, np.ndarray]]:
     part = f"part {painting.crop}" if painting.crop else "all of it"
     return [
         ("painting", painting.whole),
-        (f"learnt: {part}" + (", no grain" if painting.grain else ""), painting.picture),
+        (f"learned: {part}" + (", no grain" if painting.grain else ""), painting.picture),
     ]
 
 

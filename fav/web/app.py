@@ -1,10 +1,9 @@
-"""Which address answers what.
+"""The addresses of the page, and the handler of each.
 
-A handler reads a request, calls what the commands call, and renders; it decides nothing about jobs.
+A handler reads a request, calls the same function as a command, and renders the result. It decides nothing about jobs.
 """
 
 import asyncio
-import json
 import logging
 import os
 import shlex
@@ -18,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import (
     HTMLResponse,
     JSONResponse,
@@ -38,9 +37,9 @@ from fav.pipeline.job_files import open_share
 from fav.pipeline.provenance import lines_of
 from fav.pipeline.spec import JobSpec
 from fav.util.safe_path import resolve_inside
-from fav.web import forms, pictures, places, uploads
+from fav.web import forms, pictures, places, request_fields, uploads
 from fav.web.learning import NAME as LEARNING
-from fav.web.learning import Learning, Order
+from fav.web.learning import Learning, TrainingForm
 from fav.web.live import EVERY_S, Live
 from fav.web.media import NO_OPENER, Cache, file_response
 from fav.web.security import Access, Guard
@@ -55,13 +54,10 @@ from shared.shared_dir import SharedDir
 logger = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
-BODY_LIMIT = 1 << 20  # bytes of a request but a piece of an upload
-FIRST_LOOK_S = 0.6  # that the first page waits for the first look: it comes without, where the share is slow
+FIRST_SNAPSHOT_S = 0.6  # how long the first page waits for a snapshot; if the share is slower, it shows none
 LOG_TAIL = 64 << 10  # bytes of a log that are shown
-THUMB = 480  # pixels of width
-WIDTHS = (96, 240, 320, 480, 640, 960, 1280, 1920)  # of pictures: few, so that they are made once
 MOST_LOGS = 200
-ORDERS = {"drain": ControlCommand.DRAIN, "stop": ControlCommand.STOP}
+NODE_COMMANDS = {"drain": ControlCommand.DRAIN, "stop": ControlCommand.STOP}
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -70,9 +66,9 @@ class Web:
 
     Args:
         root: The shared directory.
-        access: Who may ask.
-        every_s: Seconds between two looks at the share.
-        train_words: Further words of each `fav train` that the page starts.
+        access: Who may send requests.
+        every_s: Seconds between two snapshots of the share.
+        train_words: Further arguments of each `fav train` that the page starts.
     """
 
     def __init__(self, root: Path, access: Access, every_s: float = EVERY_S, train_words: tuple[str, ...] = ()):
@@ -104,7 +100,7 @@ class Web:
             get("/machines/logs/{name}", self.log),
             get("/styles", self.styles),
             post("/styles/learn", self.learn),
-            post("/styles/learn/{name}/{action}", self.learn_act),
+            post("/styles/learn/{name}/{action}", self.learn_action),
             get("/styles/learn/{name}/{which}.png", self.learn_picture),
             get("/api/learning", self.learn_state),
             get("/events", self.events),
@@ -113,8 +109,8 @@ class Web:
             get("/jobs/{name}/source", self.job_source),
             get("/jobs/{name}/report", self.job_report),
             post("/jobs", self.submit),
-            post("/jobs/{name}/{action}", self.act),
-            post("/nodes/{name}/{action}", self.order),
+            post("/jobs/{name}/{action}", self.job_action),
+            post("/nodes/{name}/{action}", self.node_action),
             get("/api/videos", self.videos),
             get("/api/video", self.video),
             get("/api/moment.jpg", self.moment),
@@ -129,7 +125,7 @@ class Web:
             Mount("/static", StaticFiles(directory=HERE / "static")),
         ]
         handlers: dict[Any, Any] = {
-            UserError: self.refused, OSError: self.away, HTTPException: self.http_error, Exception: self.crashed,
+            UserError: self.user_error, OSError: self.share_error, HTTPException: self.http_error, Exception: self.crashed,
         }  # fmt: skip
         app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
         return Guard(app, self.access)
@@ -142,8 +138,8 @@ class Web:
 
     # ---- pages
     async def now(self, request: Request) -> Response:
-        """Jobs and how far they are."""
-        known = await run_in_threadpool(self.live.cards, FIRST_LOOK_S)
+        """The jobs and their progress."""
+        known = await run_in_threadpool(self.live.cards, FIRST_SNAPSHOT_S)
         jobs = sorted(
             (card for card in known.values() if card["kind"] == "job"),
             key=lambda card: (card["order"], -card["priority"], card["name"]),
@@ -151,19 +147,19 @@ class Web:
         return self._page("now.html", request, jobs=jobs, now=known.get("now"), read=self.live.looks > 0)
 
     async def new(self, request: Request) -> Response:
-        """A new film. `again` names a job whose settings it begins with."""
+        """The form of a new film. `again` in the query names a job whose settings fill it in."""
         filled, problem = {}, ""
         if again := request.query_params.get("again"):
             try:
-                filled = await run_in_threadpool(lambda: forms.filled_from(resolve_job(self._looking(), again)))
+                filled = await run_in_threadpool(lambda: forms.filled_from(resolve_job(self._share(), again)))
             except UserError as error:
                 problem = str(error)
         return self._page("new.html", request, groups=forms.groups(), filled=filled, again=again or "", problem=problem)
 
     async def film(self, request: Request) -> Response:
-        """A film, and what made it."""
+        """One film, and how it was made."""
         name = request.path_params["name"]
-        known = await run_in_threadpool(self.live.cards, FIRST_LOOK_S)
+        known = await run_in_threadpool(self.live.cards, FIRST_SNAPSHOT_S)
         job, spec = await run_in_threadpool(self._job_and_spec, name)
         known_card = known.get(f"job:{name}")
         origin = lines_of(spec.provenance or {})
@@ -176,8 +172,8 @@ class Web:
         )  # fmt: skip
 
     async def machines(self, request: Request) -> Response:
-        """Nodes, and their logs."""
-        known = await run_in_threadpool(self.live.cards, FIRST_LOOK_S)
+        """The nodes and their logs."""
+        known = await run_in_threadpool(self.live.cards, FIRST_SNAPSHOT_S)
         nodes = [card for card in known.values() if card["kind"] == "node"]
         logs = await run_in_threadpool(self._logs)
         return self._page(
@@ -190,7 +186,7 @@ class Web:
         )
 
     async def log(self, request: Request) -> Response:
-        """The end of a log."""
+        """The last lines of a log."""
         name = request.path_params["name"]
         if name not in await run_in_threadpool(self._logs):
             raise HTTPException(404, "there is no log of that name")
@@ -198,37 +194,37 @@ class Web:
         return self._page("log.html", request, name=name, lines=text.splitlines())
 
     async def styles(self, request: Request) -> Response:
-        """The styles that can be named."""
+        """All styles of this machine and of the share."""
         found = await run_in_threadpool(lambda: list(places.styles(self.root)))
         return self._page("styles.html", request, styles=found)
 
-    # ---- learning a style
+    # ---- trainings
     async def learn(self, request: Request) -> Response:
-        """Begin to learn a style, as the command `train` does."""
-        fields = await _json(request)
-        line = await run_in_threadpool(lambda: self.learning.begin(Order.of(fields)))
+        """Start a training, as the command `train` does."""
+        fields = await request_fields.json_fields(request)
+        line = await run_in_threadpool(lambda: self.learning.begin(TrainingForm.of(fields)))
         return JSONResponse({"line": line})
 
-    async def learn_act(self, request: Request) -> Response:
-        """Stop a training, or continue it."""
+    async def learn_action(self, request: Request) -> Response:
+        """Stop or continue a training."""
         name, action = request.path_params["name"], request.path_params["action"]
-        fields = await _json(request)
+        fields = await request_fields.json_fields(request)
         if action == "stop":
             said = await run_in_threadpool(self.learning.stop, name)
         elif action == "continue":
-            said = await run_in_threadpool(lambda: self.learning.go_on(name, fields.get("minutes", 0)))
+            said = await run_in_threadpool(lambda: self.learning.resume(name, fields.get("minutes", 0)))
         else:
             raise HTTPException(404, "there is no such action")
         return JSONResponse({"said": [said]})
 
     async def learn_picture(self, request: Request) -> Response:
-        """The sheet of a training, or the plot of its losses."""
+        """The contact sheet of a training, or the plot of its losses."""
         name, which = request.path_params["name"], request.path_params["which"]
         path = await run_in_threadpool(self.learning.picture, name, which)
         return await run_in_threadpool(file_response, request, self.root, path)
 
     async def learn_state(self, request: Request) -> Response:
-        """All trainings, and how far they are."""
+        """All trainings and their progress."""
         return JSONResponse({"trainings": await run_in_threadpool(self.learning.all)})
 
     def _page(self, template: str, request: Request, **values: Any) -> Response:
@@ -238,53 +234,53 @@ class Web:
         )  # fmt: skip
         return HTMLResponse(html)
 
-    # ---- what happens meanwhile
+    # ---- changes
     async def events(self, request: Request) -> Response:
-        """The stream of changes."""
+        """The stream of changes, as server-sent events."""
         headers = {"X-Accel-Buffering": "no"}
         return StreamingResponse(self.live.events(), media_type="text/event-stream", headers=headers)
 
-    # ---- acts
+    # ---- actions
     async def submit(self, request: Request) -> Response:
         """Create a job, as the command `submit` does."""
-        wanted = await run_in_threadpool(forms.request_from, self.root, await _json(request))
+        wanted = await run_in_threadpool(forms.request_from, self.root, await request_fields.json_fields(request))
         made = await self._wait(request, self.large.submit(pictures.submit, self.root, wanted))
         self.live.look_now()
         return JSONResponse(made)
 
-    async def act(self, request: Request) -> Response:
-        """What an operator does to a job."""
+    async def job_action(self, request: Request) -> Response:
+        """Do one of ACTIONS to a job."""
         name, action = request.path_params["name"], request.path_params["action"]
-        fields = await _json(request)
+        fields = await request_fields.json_fields(request)
         if action not in ACTIONS:
             raise HTTPException(404, "there is no such action")
         said = await run_in_threadpool(lambda: ACTIONS[action](open_share(self.root, new=False), name, fields))
         self.live.look_now()
         return JSONResponse({"said": [said] if isinstance(said, str) else said})
 
-    async def order(self, request: Request) -> Response:
+    async def node_action(self, request: Request) -> Response:
         """Ask a node to leave."""
         name, action = request.path_params["name"], request.path_params["action"]
-        if action not in ORDERS:
+        if action not in NODE_COMMANDS:
             raise HTTPException(404, "there is no such action")
         asked = await run_in_threadpool(
-            lambda: job_control.ask_nodes(open_share(self.root, new=False), name, ORDERS[action])
+            lambda: job_control.ask_nodes(open_share(self.root, new=False), name, NODE_COMMANDS[action])
         )
         self.live.look_now()
         return JSONResponse({"said": [f"{one} was asked to leave" for one in asked]})
 
-    # ---- of a job
+    # ---- one job
     async def job_picture(self, request: Request) -> Response:
-        """A frame, before or after."""
-        name, number = request.path_params["name"], _number(request, "n", 0, 10**12)
-        after, width = request.query_params.get("side") != "before", _width(request)
-        job = await run_in_threadpool(resolve_job, self._looking(), name)
+        """A frame of the film (`side=after`) or of its video (`side=before`)."""
+        name, number = request.path_params["name"], request_fields.whole_number(request, "n", 0, 10**12)
+        after, width = request.query_params.get("side") != "before", request_fields.width(request)
+        job = await run_in_threadpool(resolve_job, self._share(), name)
         key = ("frame", job.manifest.id, number, after, width)
         call = lambda: self.small.submit(pictures.job_picture, self.root, name, job.manifest.id, number, after, width)
         return await self._picture(request, key, call)
 
     async def job_film(self, request: Request) -> Response:
-        """The film, for the player or to keep."""
+        """The film, for the player or as a download; with `file`, one of the reports beside it."""
         job, spec = await run_in_threadpool(self._job_and_spec, request.path_params["name"])
         wanted = request.query_params.get("file")
         if wanted is not None:
@@ -298,15 +294,15 @@ class Web:
         return await run_in_threadpool(file_response, request, self.root, film, "download" in request.query_params)
 
     async def job_source(self, request: Request) -> Response:
-        """The video that a film is made of."""
+        """The video of a job."""
         job, spec = await run_in_threadpool(self._job_and_spec, request.path_params["name"])
         source = resolve_inside(self.root, spec.video)
         if places.kind_of(source.name) != "video":
-            raise HTTPException(404, "the source is no video in one file")
+            raise HTTPException(404, "expected a video in one file, but the source is a sequence of images")
         return await run_in_threadpool(file_response, request, self.root, source)
 
     async def job_report(self, request: Request) -> Response:
-        """The page of the command `report`. It has scripts of its own, so it gets a place without rights."""
+        """The page of the command `report`. It has scripts of its own, so browsers isolate it in a sandbox."""
         name = request.path_params["name"]
         html = await self._wait(request, self.large.submit(pictures.report, self.root, name))
         policy = "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
@@ -315,9 +311,9 @@ class Web:
             headers["Content-Disposition"] = "attachment; filename=report.html"
         return HTMLResponse(html, headers=headers)
 
-    # ---- for the form of a new film
+    # ---- the form of a new film
     async def videos(self, request: Request) -> Response:
-        """Keys of what can be chosen."""
+        """The keys of videos, pictures and styles that a user can choose."""
         films = (
             {os.path.relpath(job.film, self.root) for job in self.live.snapshot.jobs} if self.live.snapshot else set()
         )
@@ -329,19 +325,23 @@ class Web:
         return JSONResponse({"videos": videos, "pictures": sheets, "styles": styles})
 
     async def video(self, request: Request) -> Response:
-        """What a video is."""
+        """The properties of a video."""
         path = await self._file(request, "video", "video")
         return JSONResponse(await self._wait(request, self.small.submit(pictures.describe, path)))
 
     async def moment(self, request: Request) -> Response:
         """A frame of a video."""
-        path, at, width = await self._file(request, "video", "video"), _seconds(request), _width(request)
+        path, at, width = (
+            await self._file(request, "video", "video"),
+            request_fields.seconds(request),
+            request_fields.width(request),
+        )
         key = ("moment", str(path), await run_in_threadpool(_tag, path), at, width)
         return await self._picture(request, key, lambda: self.small.submit(pictures.moment, path, at, width))
 
     async def picture(self, request: Request) -> Response:
-        """A picture of the share, small."""
-        path, width = await self._file(request, "picture", "picture"), _width(request)
+        """A picture of the share, reduced."""
+        path, width = await self._file(request, "picture", "picture"), request_fields.width(request)
         key = ("picture", str(path), await run_in_threadpool(_tag, path), width)
         return await self._picture(request, key, lambda: self.small.submit(pictures.picture, path, width))
 
@@ -351,21 +351,26 @@ class Web:
         return JSONResponse(await self._wait(request, self.small.submit(pictures.picture_facts, path)))
 
     async def trial(self, request: Request) -> Response:
-        """A frame of a video in a style, in all its strength; the header X-Seconds has the time of a frame."""
-        path, at = await self._file(request, "video", "video"), _seconds(request)
+        """A stylized frame of a video, at full strength. The header X-Seconds has the time that a frame takes."""
+        path, at = await self._file(request, "video", "video"), request_fields.seconds(request)
         style = await run_in_threadpool(places.style_of, self.root, request.query_params.get("style"))
         mix = ()
         if mixed := request.query_params.get("mix"):
-            mix = ((await run_in_threadpool(places.style_of, self.root, mixed), _real(request, "weight", 0.01, 0.99)),)
-        scale = _real(request, "style_scale", 0.25, 4, 1.0)
-        width = _number(request, "width", 0, pictures.WIDEST * 2) or None
+            mix = (
+                (
+                    await run_in_threadpool(places.style_of, self.root, mixed),
+                    request_fields.number(request, "weight", 0.01, 0.99),
+                ),
+            )
+        scale = request_fields.number(request, "style_scale", 0.25, 4, 1.0)
+        width = request_fields.whole_number(request, "width", 0, pictures.WIDEST * 2) or None
         tags = await run_in_threadpool(lambda: (_tag(path), _tag(style), *(_tag(one) for one, _ in mix)))
         key = ("trial", str(path), str(style), mix, tags, at, scale, width)
         call = lambda: self.large.submit(pictures.trial, path, at, style, mix, scale, width)
         return await self._picture(request, key, call)
 
     async def style_preview(self, request: Request) -> Response:
-        """The sample frame in a style; without one, as it is."""
+        """The sample frame in a style; without a style, the sample frame itself."""
         style, facts = request.query_params.get("style"), "facts" in request.query_params
         path = await run_in_threadpool(places.style_of, self.root, style) if style else HERE
         if facts:
@@ -375,24 +380,24 @@ class Web:
         return await self._picture(request, key, lambda: self.large.submit(pictures.style_preview, path, not style))
 
     async def estimate(self, request: Request) -> Response:
-        """What a film would be, and the line that makes it."""
-        wanted = await run_in_threadpool(forms.request_from, self.root, await _json(request))
+        """The properties of a film before it is made, and the command that makes it."""
+        wanted = await run_in_threadpool(forms.request_from, self.root, await request_fields.json_fields(request))
         found = await self._wait(request, self.large.submit(pictures.estimate, self.root, wanted))
         nodes = self.live.snapshot.nodes if self.live.snapshot else ()
         return JSONResponse({**found, "machines": sum(node.state in ALIVE for node in nodes)})
 
     # ---- uploads
     async def upload_begin(self, request: Request) -> Response:
-        """Begin an upload, or find out where it goes on."""
-        upload = Upload.of(await _json(request))
+        """Start an upload, or continue it: the answer has the offset of the next piece."""
+        upload = Upload.of(await request_fields.json_fields(request))
         share = await run_in_threadpool(open_share, self.root, False)
         offset = await run_in_threadpool(uploads.begin, share, upload)
         return JSONResponse({"offset": offset, "chunk": uploads.CHUNK})
 
     async def upload_piece(self, request: Request) -> Response:
-        """A piece of an upload. The last one ends it."""
-        upload, offset = _upload_of(request), _number(request, "offset", 0, 1 << 60)
-        data = await _body(request, uploads.CHUNK)
+        """Receive one piece of an upload. The last piece completes it."""
+        upload, offset = request_fields.upload(request), request_fields.whole_number(request, "offset", 0, 1 << 60)
+        data = await request_fields.body(request, uploads.CHUNK)
         share = await run_in_threadpool(open_share, self.root, False)
         there = await run_in_threadpool(uploads.append, share, upload, offset, data)
         if there < upload.size:
@@ -402,22 +407,22 @@ class Web:
         return JSONResponse({"offset": there, "key": key})
 
     async def upload_discard(self, request: Request) -> Response:
-        """Give an upload up."""
+        """Discard an upload."""
         share = await run_in_threadpool(open_share, self.root, False)
-        await run_in_threadpool(uploads.discard, share, _upload_of(request))
+        await run_in_threadpool(uploads.discard, share, request_fields.upload(request))
         return JSONResponse({})
 
     # ---- errors
-    async def refused(self, request: Request, error: Exception) -> Response:
-        """What a user can cure: its one line."""
+    async def user_error(self, request: Request, error: Exception) -> Response:
+        """An error that the user can cure: its message."""
         status = 409 if isinstance(error, OffsetError) else 400
         more = {"offset": error.offset} if isinstance(error, OffsetError) else {}
         return self._error(request, str(error), status, more)
 
-    async def away(self, request: Request, error: Exception) -> Response:
-        """The share does not answer, or is gone."""
+    async def share_error(self, request: Request, error: Exception) -> Response:
+        """The share does not answer, or was unmounted."""
         words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return self._error(request, f"the shared directory cannot be used just now ({sanitize(words)})", 503)
+        return self._error(request, f"the shared directory cannot be used at the moment ({sanitize(words)})", 503)
 
     async def http_error(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
@@ -426,7 +431,7 @@ class Web:
 
     async def crashed(self, request: Request, error: Exception) -> Response:
         logger.error("%s %s", request.method, sanitize(request.url.path), exc_info=error)
-        return self._error(request, "something went wrong; see what `fav web` says", 500)
+        return self._error(request, "internal error; the output of `fav web` has the details", 500)
 
     def _error(self, request: Request, words: str, status: int, more: dict | None = None) -> Response:
         page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
@@ -437,27 +442,27 @@ class Web:
         return JSONResponse({"error": words, **(more or {})}, status)
 
     # ---- helpers
-    def _looking(self) -> SharedDir:
+    def _share(self) -> SharedDir:
         return self.live.share
 
     def _job_and_spec(self, name: str) -> tuple[Job, JobSpec]:
-        job = resolve_job(self._looking(), name)
+        job = resolve_job(self._share(), name)
         return job, JobSpec.from_json(job.manifest.spec)
 
     def _beside(self, job: Job, spec: JobSpec) -> list[Path]:
-        """What lies beside a film and belongs to it: reports and what was measured."""
+        """The reports and evaluations of a film, which lie beside it."""
         film = resolve_inside(self.root, spec.out)
         endings = (".report.html", ".evaluation.txt", ".evaluation.csv", ".evaluation.json", ".evaluation.png")
         return [path for ending in endings if (path := film.with_suffix(ending)).is_file() and not path.is_symlink()]
 
     def _logs(self) -> list[str]:
-        share = self._looking()
+        share = self._share()
         return sorted(
             name for name in share.system.list(share.layout.logs) if name.endswith(".log") and name.isprintable()
         )
 
     def _log_tail(self, name: str) -> str:
-        fd = places.open_inside(self.root, self._looking().layout.logs / name)
+        fd = places.open_inside(self.root, self._share().layout.logs / name)
         try:
             size = os.fstat(fd).st_size
             data = os.pread(fd, LOG_TAIL, max(size - LOG_TAIL, 0))
@@ -482,13 +487,13 @@ class Web:
         return Response(found[0], media_type="image/jpeg", headers=headers)
 
     async def _wait(self, request: Request, future: Future) -> Any:
-        """What a worker answers. Where the browser goes away before the call began, it is not made."""
+        """Wait for the result of a worker. If the browser disconnects first, a call that has not started is cancelled."""
         wrapped = asyncio.wrap_future(future)
         try:
             while not wrapped.done():
                 await asyncio.wait({wrapped}, timeout=1.0)
                 if not wrapped.done() and await request.is_disconnected() and future.cancel():
-                    raise HTTPException(499, "the browser has gone")
+                    raise HTTPException(499, "the browser has disconnected")
             return wrapped.result()
         except (CancelledError, asyncio.CancelledError):
             future.cancel()
@@ -516,15 +521,15 @@ def _methods(method: str) -> Callable[[str, Handler], Route]:
 
 
 def _film_of(job: Job, spec: JobSpec) -> Path:
-    """The film of a finished job; FavError where there is none yet."""
+    """The film of a finished job. Raises FavError if there is none yet."""
     name = job.flag_text("finished")
     if not name:
-        raise FavError(f"{job.name}: the film is not there yet")
+        raise FavError(f"{job.name}: expected a finished film, but the job is not finished")
     return resolve_inside(job.share.layout.root, name)
 
 
 def _card_without_state(name: str) -> dict:
-    """A card for a job of which no look has told yet."""
+    """A card for a job that is in no snapshot yet."""
     return {
         "name": name, "state": "waiting", "words": "being looked at", "frames": "", "rate": "", "left": "", "who": "",
         "done": 0, "total": 0, "percent": 0, "latest": None, "lines": [], "actions": [], "finished": False, "priority": 0,
@@ -532,73 +537,6 @@ def _card_without_state(name: str) -> dict:
 
 
 def _tag(path: Path) -> tuple[int, int]:
-    """What changes when a file does."""
+    """A value that changes when a file is written."""
     info = path.stat()
     return info.st_mtime_ns, info.st_size
-
-
-def _real(request: Request, name: str, least: float, most: float, default: float | None = None) -> float:
-    text = request.query_params.get(name)
-    if text is None and default is not None:
-        return default
-    try:
-        number = float(text or "")
-    except ValueError:
-        number = float("nan")
-    if not least <= number <= most:
-        raise FavError(f"{name}: expected a number from {least:g} to {most:g}, got {sanitize(repr(text))}")
-    return number
-
-
-def _number(request: Request, name: str, least: int, most: int) -> int:
-    text = request.query_params.get(name, "0")
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
-        raise FavError(f"{name}: expected a whole number from {least} to {most}, got {sanitize(repr(text))}")
-    return int(text)
-
-
-def _seconds(request: Request) -> float:
-    return round(_real(request, "at", 0, 1e6, 0.0), 3)
-
-
-def _width(request: Request) -> int:
-    wanted = _number(request, "w", 0, 100_000) or THUMB
-    return next((width for width in WIDTHS if width >= wanted), WIDTHS[-1])
-
-
-def _upload_of(request: Request) -> Upload:
-    query = request.query_params
-    fields: dict[str, Any] = {"name": query.get("name")}
-    for name in ("size", "changed"):
-        fields[name] = _number(request, name, 0, 1 << 60)
-    return Upload.of(fields)
-
-
-async def _body(request: Request, limit: int) -> bytes:
-    """What a request sends; an error where that is more, or less than it says."""
-    length = request.headers.get("content-length")
-    if length is not None and not (length.isascii() and length.isdigit() and len(length) < 20 and int(length) <= limit):
-        raise HTTPException(413, f"expected at most {limit} bytes at once")
-    data = bytearray()
-    try:
-        async for piece in request.stream():
-            data += piece
-            if len(data) > limit:
-                raise HTTPException(413, f"expected at most {limit} bytes at once")
-    except ClientDisconnect:
-        raise HTTPException(400, "the connection ended before all was there") from None
-    if length is not None and len(data) != int(length):
-        raise HTTPException(400, "the connection ended before all was there")
-    return bytes(data)
-
-
-async def _json(request: Request) -> dict:
-    """The fields of a request."""
-    data = await _body(request, BODY_LIMIT)
-    try:
-        found = json.loads(data or b"{}")
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise HTTPException(400, "expected fields as JSON")
-    return found

@@ -1,6 +1,6 @@
-"""The form of a new film, made of the schema of a job's options, and a request from what was filled in.
+"""The form of a new film, derived from the schema of a job's options, and the request of a filled form.
 
-No option is named here but to say which ones come first. A new option of the schema is in the form by itself.
+Options are named here only to order them. A new option of the schema appears in the form automatically.
 """
 
 from collections.abc import Mapping
@@ -17,22 +17,22 @@ from fav.util.curve import is_curve, parse
 from fav.web import places
 from shared.jobs import Job
 
-COMMON = ("width", "frames", "crf")  # the first ones of the form, besides those that have a control of their own
-OWN_CONTROLS = ("strength", "preserve_colors", "style_scale", "mix", "mask")  # beside the picture
+COMMON = ("width", "frames", "crf")  # the first options of the form, after OWN_CONTROLS
+OWN_CONTROLS = ("strength", "preserve_colors", "style_scale", "mix", "mask")  # have special controls beside the picture
 GROUPS = {
     "Everyday": COMMON,
     "Which frames": ("range", "scale", "fps", "cut_threshold", "no_cuts", "read_cuts"),
 }
-LABELS = {"crf": "Quality (CRF)", "fps": "Frames a second"}  # where the option's name says too little
+LABELS = {"crf": "Quality (CRF)", "fps": "Frames a second"}  # of options whose names are not clear enough
 REST = {FRAMES: "How frames are made", OUTPUT: "How the film is written", "": "The job"}
 FLAG, WHOLE, NUMBER, FILE, RANGE, STYLES, CURVE = (
     KINDS[kind] for kind in ("flag", "whole", "number", "file", "range", "styles", "curve")
 )
-LONGEST = 1000  # letters of a value
+LONGEST = 1000  # maximum number of characters of a value
 
 
 def groups() -> list[tuple[str, list[dict[str, Any]]]]:
-    """The fields of the form by their headings; the first group is open, the others are folded."""
+    """The fields of the form by heading. The page shows the first group, and hides the others until they are opened."""
     fields = {each["name"]: {**each, **_control(OPTIONS[each["name"]])} for each in form()}
     found = [(title, [fields.pop(name) for name in names if name in fields]) for title, names in GROUPS.items()]
     for changes, title in REST.items():
@@ -45,7 +45,7 @@ def groups() -> list[tuple[str, list[dict[str, Any]]]]:
 
 
 def _control(option: Option) -> dict[str, Any]:
-    """How a field is filled in: which control, and what it shows first."""
+    """The control of a field, its label and its initial value."""
     kind = (
         "select"
         if option.words
@@ -65,10 +65,10 @@ def _control(option: Option) -> dict[str, Any]:
 
 
 def request_from(root: Path, fields: object) -> Request:
-    """What a page asks for: `{"video": KEY, "style": KEY, "options": {NAME: VALUE}}`, of options those that were filled in.
+    """The request of a filled form: `{"video": KEY, "style": KEY, "options": {NAME: VALUE}}`. Empty options are left out.
 
     Raises:
-        FavError: A file is none that the page may name, or an option is not as it should be.
+        FavError: The page may not name a file, or a value is not valid.
     """
     if not isinstance(fields, Mapping) or not isinstance(fields.get("options", {}), Mapping):
         raise FavError("expected a video, a style and options")
@@ -86,7 +86,7 @@ def request_from(root: Path, fields: object) -> Request:
 
 
 def _value(root: Path, option: Option, value: object) -> Any:
-    """A value as the schema has it; FavError where it is none."""
+    """Convert a value to the type of its option. Raises FavError if that is not possible."""
     refusal = FavError(f"{option.flag}: expected {option.expected}, got {sanitize(repr(value))}")
     if option.kind == FLAG:
         if value is not True:
@@ -127,7 +127,7 @@ def _curve(flag: str, text: str) -> str:
 
 
 def _mixture(root: Path, value: object) -> tuple[tuple[Path, float | str], ...]:
-    """Styles and their weights, from `[[KEY, WEIGHT], …]`; a weight may be a curve."""
+    """Styles and weights, from `[[KEY, WEIGHT], …]`. A weight may be a curve."""
     try:
         pairs = (
             [
@@ -145,9 +145,9 @@ def _mixture(root: Path, value: object) -> tuple[tuple[Path, float | str], ...]:
 
 
 def filled_from(job: Job) -> dict[str, Any]:
-    """What a form has in it to make a job's film again, as `request_from` takes it.
+    """The filled form that makes the film of a job again, as the argument of `request_from`.
 
-    Files that a job has copies of stay where they are, if a page may name them.
+    Input files of the job are named where the job has them, if a page may name them.
     """
     spec, root = JobSpec.from_json(job.manifest.spec), job.share.layout.root
     options: dict[str, Any] = {

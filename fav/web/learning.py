@@ -1,7 +1,7 @@
-"""Trainings that the page starts: each is the command `fav train`, in a directory of the shared one that this program made.
+"""Trainings that the page starts. Each is the command `fav train`, with its own directory in the shared directory.
 
-The directory has all that is known of a training: what was asked for, its log, sheets, losses and state. So a page that
-starts later shows it, and it continues with the same command. A training runs on the machine of the page, and ends with it.
+The directory has everything about a training: its request, log, contact sheets, losses and state. So a server that starts
+later shows it, and the same command continues it. A training runs on the machine of the server, and ends with the server.
 """
 
 import csv
@@ -35,23 +35,23 @@ RECORD, LOG, LOCK = "training.json", "train.log", "lock"
 NAMED = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
 MINUTES = (0.02, 10_000.0)
 LOG_TAIL = 4 << 10  # bytes
-FOR_TERMINALS = "to learn on, type"  # the page has a button for that
-POINTS = 120  # of a curve of losses
+FOR_TERMINALS = "to learn on, type"  # begins a line that the page leaves out, because it has a button instead
+POINTS = 120  # maximum number of points of a plot
 MOST = 50  # trainings that are shown
-GRACE_S = 20.0  # for a training to write its state
+GRACE_S = 20.0  # time for a training to write its state
 LOCK_TRIES = 5
 PROGRAM = [sys.executable, "-m", "fav"] if CHECKOUT else INSTALLED
 
 
 @dataclass(frozen=True)
-class Order:
-    """What is asked for.
+class TrainingForm:
+    """What a user asks for.
 
     Attributes:
         name: of the style.
         painting: its key (`fav.web.places`).
         crop: x, y, width and height of the part to learn from, in its pixels; None: all of it.
-        minutes: in all runs together.
+        minutes: of training, summed over all runs.
     """
 
     name: str
@@ -60,8 +60,8 @@ class Order:
     minutes: float
 
     @classmethod
-    def of(cls, fields: dict) -> "Order":
-        """What a page asks for. Raises FavError if it is not as it should be."""
+    def of(cls, fields: dict) -> "TrainingForm":
+        """Parse the fields of a page. Raises FavError if they are not valid."""
         name, painting, crop, minutes = (fields.get(key) for key in ("name", "painting", "crop", "minutes"))
         if not isinstance(name, str) or not NAMED.fullmatch(name):
             raise FavError(
@@ -78,7 +78,7 @@ class Order:
         return cls(name, painting, tuple(crop) if crop else None, float(minutes))
 
     def to_json(self) -> dict:
-        """What `of` reads."""
+        """The fields that `of` reads."""
         crop = list(self.crop) if self.crop else None
         return {"name": self.name, "painting": self.painting, "crop": crop, "minutes": self.minutes}
 
@@ -88,31 +88,31 @@ class Learning:
 
     Args:
         root: the shared directory.
-        words: further words of each command, such as another loss network.
+        words: further arguments of each command, such as another loss network.
     """
 
     def __init__(self, root: Path, words: tuple[str, ...] = ()):
         self.root, self.words = root, words
         self._running: dict[str, subprocess.Popen] = {}
 
-    # ---- acts
-    def begin(self, order: Order) -> str:
+    # ---- actions
+    def begin(self, form: TrainingForm) -> str:
         """Start a training; return the command. Raises FavError if its name is taken, or another one runs here."""
-        places.file_of(self.root, order.painting, "picture")
+        places.file_of(self.root, form.painting, "picture")
         self._check_idle()
-        directory = self._make_directory() / order.name
+        directory = self._make_directory() / form.name
         try:
             os.mkdir(directory)
         except FileExistsError:
-            raise FavError(f"{order.name}: expected a new name, but a style of that name is or was learnt") from None
-        return self._start(directory, order)
+            raise FavError(f"{form.name}: expected a new name, but a style of that name is or was learned") from None
+        return self._start(directory, form)
 
-    def go_on(self, name: str, minutes: float) -> str:
-        """Continue a training, up to so many minutes in all. Raises FavError as `begin`, or if there is no such training."""
-        directory, order, _ = self._known(name)
-        order = Order.of({**order.to_json(), "minutes": minutes})
+    def resume(self, name: str, minutes: float) -> str:
+        """Continue a training, up to `minutes` in total. Raises FavError as `begin`, or if there is no such training."""
+        directory, form, _ = self._known(name)
+        form = TrainingForm.of({**form.to_json(), "minutes": minutes})
         self._check_idle()
-        return self._start(directory, order)
+        return self._start(directory, form)
 
     def stop(self, name: str) -> str:
         """Ask a training to write its state and end. Raises FavError if it does not run here."""
@@ -135,9 +135,9 @@ class Learning:
                 process.kill()
                 process.wait()
 
-    # ---- looks
+    # ---- state
     def all(self) -> list[dict[str, Any]]:
-        """The trainings, the latest first: `name`, whether it is `running`, `words` on how far it is, and so on."""
+        """The trainings, the latest first: `name`, whether it is `running`, its last line of output (`words`), and so on."""
         place = self._directory()
         if place is None:
             return []
@@ -158,15 +158,15 @@ class Learning:
 
     # ---- helpers
     def _facts(self, name: str) -> dict[str, Any]:
-        directory, order, _ = self._known(name)
+        directory, form, _ = self._known(name)
         outputs, running = _outputs(directory), self._is_running(directory)
         losses = _losses(outputs.table)
         return {
             "name": name,
             "running": running,
             "here": name in self._running and self._running[name].poll() is None,
-            "painting": sanitize(order.painting, 200),
-            "minutes": order.minutes,
+            "painting": sanitize(form.painting, 200),
+            "minutes": form.minutes,
             "iteration": len(losses),
             "losses": losses[:: max(len(losses) // POINTS, 1)],
             "words": _last_line(directory / LOG),
@@ -175,10 +175,10 @@ class Learning:
             "style": outputs.out.relative_to(self.root).as_posix() if outputs.out.is_file() else "",
         }
 
-    def _known(self, name: str) -> tuple[Path, Order, str]:
-        """The directory of a training, what was asked for, and the host. Raises FavError if the page has no such training.
+    def _known(self, name: str) -> tuple[Path, TrainingForm, str]:
+        """The directory of a training, its form, and its host. Raises FavError if there is no such training.
 
-        The record is in the shared directory, where others write, too. So it is checked as if a browser had sent it.
+        Others may write in the shared directory, too. So the record is checked as if a browser had sent it.
         """
         place = self._directory()
         refusal = FavError(f"{sanitize(repr(name))}: there is no such training")
@@ -187,12 +187,12 @@ class Learning:
         try:
             with open(places.open_inside(self.root, place / name / RECORD), "rb") as file:
                 record = json.loads(file.read(1 << 16))
-            return place / name, Order.of({**record, "name": name}), sanitize(str(record.get("on", "?")), 80)
+            return place / name, TrainingForm.of({**record, "name": name}), sanitize(str(record.get("on", "?")), 80)
         except (FavError, ValueError, TypeError, AttributeError, OSError):
             raise refusal from None
 
     def _directory(self) -> Path | None:
-        """The directory of trainings, which bears our mark; None if there is none."""
+        """The directory of trainings, which has our marker file; None if there is none."""
         place = self.root / NAME
         try:
             return place if not place.is_symlink() and (place / MARK_FILE).read_bytes() == MARK else None
@@ -200,7 +200,7 @@ class Learning:
             return None
 
     def _make_directory(self) -> Path:
-        """The directory of trainings, made if there is none. Raises FavError if another one has its name."""
+        """The directory of trainings; it is created if necessary. Raises FavError if another directory has its name."""
         place, share = self.root / NAME, open_share(self.root, new=False)
         if not os.path.lexists(place):
             share.system.make_dirs(place)
@@ -208,26 +208,26 @@ class Learning:
                 share.system.write_new(place / MARK_FILE, MARK)
         if self._directory() is None:
             raise FavError(
-                f"{place}: expected a directory for styles that are learnt, got another one of that name; move it away"
+                f"{place}: expected a directory for styles that are learned, got another one of that name; move it away"
             )
         return place
 
     def _check_idle(self) -> None:
         running = [name for name, process in self._running.items() if process.poll() is None]
         if running:
-            raise FavError(f"{running[0]} is being learnt on this machine; stop it first, or wait until it is done")
+            raise FavError(f"{running[0]} is being learned on this machine; stop it first, or wait until it is done")
 
-    def _start(self, directory: Path, order: Order) -> str:
-        """Run the command of an order. The process holds a lock, so that it never runs twice."""
-        painting = places.file_of(self.root, order.painting, "picture")
-        words = ["train", str(painting), str(_outputs(directory).out), "--minutes", f"{order.minutes:g}", *self.words]
-        if order.crop:
-            words += ["--style-crop", ",".join(map(str, order.crop))]
+    def _start(self, directory: Path, form: TrainingForm) -> str:
+        """Run the command of a form. The process holds a lock, so that it never runs twice."""
+        painting = places.file_of(self.root, form.painting, "picture")
+        words = ["train", str(painting), str(_outputs(directory).out), "--minutes", f"{form.minutes:g}", *self.words]
+        if form.crop:
+            words += ["--style-crop", ",".join(map(str, form.crop))]
         lock = os.open(directory / LOCK, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
             if not _locked(lock):
-                raise FavError(f"{directory.name}: it is being learnt already, on {self._known(directory.name)[2]}")
-            _write_record(directory, {**order.to_json(), "on": socket.gethostname()})
+                raise FavError(f"{directory.name}: it is being learned already, on {self._known(directory.name)[2]}")
+            _write_record(directory, {**form.to_json(), "on": socket.gethostname()})
             log = os.open(directory / LOG, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             try:
                 self._running[directory.name] = subprocess.Popen(
@@ -246,7 +246,7 @@ class Learning:
         return shlex.join(["fav", *words])
 
     def _is_running(self, directory: Path) -> bool:
-        """Whether a process holds the lock of a training, here or on a machine whose file system tells."""
+        """Whether a process holds the lock of a training, on this machine or, if the file system shares locks, on another one."""
         try:
             lock = os.open(directory / LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
@@ -261,7 +261,7 @@ class Learning:
 
 
 def _locked(lock: int) -> bool:
-    """Whether a lock was taken. Whoever looks whether a training runs holds it for a moment."""
+    """Try to take a lock; return whether it was taken. `_is_running` may hold it for a moment, so there are several tries."""
     for _ in range(LOCK_TRIES):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -291,19 +291,19 @@ def _losses(table: Path) -> list[float]:
 
 
 def _last_line(log: Path) -> str:
-    """What a training said last."""
+    """The last line of a log that is meant for the page."""
     try:
         with open(log, "rb") as file:
             file.seek(max(os.fstat(file.fileno()).st_size - LOG_TAIL, 0))
             lines = re.split(r"[\r\n]+", file.read().decode(errors="replace"))
     except OSError:
         return ""
-    told = (line for line in reversed(lines) if line.strip() and not line.startswith(FOR_TERMINALS))
-    return next((sanitize(line, 400) for line in told), "")
+    shown = (line for line in reversed(lines) if line.strip() and not line.startswith(FOR_TERMINALS))
+    return next((sanitize(line, 400) for line in shown), "")
 
 
 def _changed(path: Path) -> int:
-    """When a file was written, as a number that a page compares; 0 if there is none."""
+    """The time at which a file was written, in milliseconds; 0 if there is none."""
     try:
         return path.stat().st_mtime_ns // 1_000_000
     except OSError:

@@ -1,6 +1,6 @@
-"""One reader of the shared directory for all browsers: what it costs the share does not grow with those who look.
+"""One reader of the shared directory for all browsers, so that its cost does not grow with the number of browsers.
 
-It looks only while somebody does, and never more than a quarter of the time.
+It reads only while a page is open, and at most a quarter of the time.
 """
 
 import asyncio
@@ -17,19 +17,19 @@ from shared.shared_dir import SharedDir
 
 logger = logging.getLogger(__name__)
 
-EVERY_S = 2.0  # between two looks
-REST = 3.0  # of the time that a look took: at most a quarter of the time is spent looking
-LINGER_S = 20.0  # that looks go on after the last browser has gone: the next page finds everything at hand
-PING_S = 15.0  # after which an event says that nothing has changed: else nobody learns that a browser is gone
+EVERY_S = 2.0  # between two snapshots
+REST = 3.0  # pause after a snapshot, in multiples of its duration: at most a quarter of the time is spent reading
+LINGER_S = 20.0  # how long reading continues after the last browser has disconnected, for the next page
+PING_S = 15.0  # interval of empty events; without them, a disconnected browser would not be noticed
 
 
 class Live:
     """The state of a share as pages show it.
 
     Args:
-        share: Opened to look.
-        render: What pages say of a snapshot: cards by their key, as plain values.
-        every_s: Seconds between two looks.
+        share: The shared directory, opened for reading.
+        render: Turns a snapshot into cards, as plain values, by their keys.
+        every_s: Seconds between two snapshots.
     """
 
     def __init__(self, share: SharedDir, render: Callable[[Snapshot], dict[str, dict]], every_s: float = EVERY_S):
@@ -57,14 +57,14 @@ class Live:
             loop.call_soon_threadsafe(queue.put_nowait, None)
 
     def look_now(self) -> None:
-        """Look at once: something was done."""
+        """Read a snapshot at once, because something has changed."""
         self._wanted_until = max(self._wanted_until, time.monotonic() + LINGER_S)
         self._now.set()
 
     def cards(self, wait_s: float = 0.0) -> dict[str, dict]:
-        """What is known by now.
+        """The latest cards.
 
-        Where nothing is, or nobody has looked for long, it is waited for a look, but not for longer than `wait_s`.
+        If there are none, or they are old, this waits for a new snapshot, up to `wait_s` seconds.
         """
         idle = time.monotonic() > self._wanted_until
         with self._changed:
@@ -76,7 +76,7 @@ class Live:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[asyncio.Queue]:
-        """A queue of events, of which the first one tells all; None when the server ends."""
+        """A queue of events. The first one has all cards; the last one is None, when the server ends."""
         entry = asyncio.get_running_loop(), asyncio.Queue()
         with self._changed:
             entry[1].put_nowait(self._event(self._cards, [], whole=True))
@@ -89,7 +89,7 @@ class Live:
                 self._queues.discard(entry)
 
     async def events(self) -> AsyncIterator[bytes]:
-        """The stream of one browser, as server-sent events."""
+        """The events of one browser, as server-sent events."""
         async with self.listening() as queue:
             while True:
                 try:
@@ -122,11 +122,11 @@ class Live:
             cards = self.render(snapshot)
         except (UserError, OSError) as error:
             snapshot, trouble, cards = self.snapshot, str(error), self._cards
-        except Exception:  # whatever is wrong with one look, the next one comes
-            logger.exception("looking at %s", self.share.layout.root)
+        except Exception:  # an error in one snapshot must not end the thread
+            logger.exception("cannot read a snapshot of %s", self.share.layout.root)
             snapshot, trouble, cards = (
                 self.snapshot,
-                "the state could not be read; see what `fav web` says",
+                "the state could not be read; the output of `fav web` has the details",
                 self._cards,
             )
         with self._changed:

@@ -1,4 +1,4 @@
-"""Pictures and films as answers: films in ranges, as players ask for them; pictures from a small cache."""
+"""Responses with pictures and films. Films are sent in ranges, as players request them. Pictures are cached."""
 
 import os
 import re
@@ -15,11 +15,10 @@ from starlette.responses import Response, StreamingResponse
 
 from fav.web.places import open_inside
 
-BLOCK = 1 << 18  # bytes that are read at once
+BLOCK = 1 << 18  # bytes of one read
 RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
-NO_OPENER = (
-    "unsafe-none"  # of a document in a sandbox: browsers show none with another policy, and a sandbox isolates it
-)
+# For documents in a sandbox. Browsers do not show them with another policy, and the sandbox already isolates them.
+NO_OPENER = "unsafe-none"
 TYPES = {
     ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".mkv": "video/x-matroska", ".webm": "video/webm",
     ".csv": "text/csv; charset=utf-8", ".txt": "text/plain; charset=utf-8", ".json": "application/json", ".png": "image/png",
@@ -27,8 +26,8 @@ TYPES = {
 
 
 def file_response(request: Request, root: Path, path: Path, download: bool = False) -> Response:
-    """A file of the shared directory, or the part of it that was asked for. FavError where it is none that may be read."""
-    file = FileIO(open_inside(root, path))  # closed with the last one who holds it, also where nobody reads
+    """Respond with a file of the shared directory, or the requested range of it. Raises FavError if it may not be read."""
+    file = FileIO(open_inside(root, path))  # closed by the garbage collector if the response is never sent
     info = os.fstat(file.fileno())
     size, tag = info.st_size, f'"{info.st_mtime_ns:x}-{info.st_size:x}"'
     headers = {
@@ -57,7 +56,7 @@ def file_response(request: Request, root: Path, path: Path, download: bool = Fal
 
 
 def _part(asked: str, size: int) -> tuple[int, int] | None:
-    """[start, stop) of a Range header, empty where the file has no such part; None where it is a header that is not heeded."""
+    """Parse a Range header: [start, stop), empty if the file has no such range; None if the header is to be ignored."""
     form = RANGE.fullmatch(asked.strip())
     if form is None or form[0] == "bytes=-":
         return None
@@ -72,13 +71,13 @@ async def _blocks(file: FileIO, start: int, stop: int) -> AsyncIterator[bytes]:
         while start < stop:
             data = await anyio.to_thread.run_sync(os.pread, file.fileno(), min(BLOCK, stop - start), start)
             if not data:
-                return  # the file has become shorter: the connection ends before its length
+                return  # the file was truncated: the connection ends early
             start += len(data)
             yield data
 
 
 class Cache:
-    """Answers by their key, the latest used ones of at most so many bytes."""
+    """A cache of responses by key. The least recently used ones are removed above `limit` bytes."""
 
     def __init__(self, limit: int = 96 << 20):
         self.limit, self.size = limit, 0

@@ -1,6 +1,6 @@
-"""What the process for pictures does: each function is called there, with paths and plain values, and returns such.
+"""The functions that run in the process for pictures. Arguments and results are paths and plain values.
 
-Nothing of it changes the shared directory but `submit`, which does what the command of that name does.
+Only `submit` changes the shared directory; it does what the command of that name does.
 """
 
 import time
@@ -25,11 +25,11 @@ WIDEST = 1920  # pixels of a picture that a page shows
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 THUMB = [cv2.IMWRITE_JPEG_QUALITY, 82]
 SAMPLE = (640, 360)  # pixels of the frame that shows a style
-OPEN_VIDEOS = 4  # that stay open
+OPEN_VIDEOS = 4  # maximum number of videos that stay open
 
 
 def describe(video: Path) -> dict[str, Any]:
-    """What a video is: `width`, `height`, `seconds`, `frames`, `rate` and `sound`; FavError where it is none."""
+    """The properties of a video: `width`, `height`, `seconds`, `frames`, `rate`, `sound` and `notes`. Raises FavError for another file."""
     source = probe(video)
     return {
         "width": source.width,
@@ -43,7 +43,7 @@ def describe(video: Path) -> dict[str, Any]:
 
 
 def check(path: Path) -> None:
-    """FavError unless a file is a picture or a video, whichever its name says."""
+    """Raise FavError unless a file is a picture or a video, according to its suffix."""
     if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"):
         read_image(path)
     else:
@@ -51,14 +51,14 @@ def check(path: Path) -> None:
 
 
 def moment(video: Path, seconds: float, width: int) -> bytes:
-    """A frame of a video as JPEG, at most so wide."""
+    """A frame of a video as JPEG, at most `width` pixels wide."""
     from fav.video.sampling import frames_at
 
     return _jpeg(_fit(frames_at(video, seconds)[0], width), JPEG if width > 640 else THUMB)
 
 
 def picture(path: Path, width: int) -> bytes:
-    """A picture of the user as JPEG, at most so wide."""
+    """A picture of the user as JPEG, at most `width` pixels wide."""
     return _jpeg(_fit(read_image(path), width), THUMB)
 
 
@@ -71,9 +71,9 @@ def picture_facts(path: Path) -> dict[str, int]:
 def trial(
     video: Path, seconds: float, style: Path, mix: tuple[tuple[Path, float], ...], style_scale: float, width: int | None
 ) -> tuple[bytes, float]:
-    """A moment of a video in a style as JPEG, at the size of the film, and the seconds that a frame of the film takes here.
+    """A stylized frame of a video as JPEG, and the seconds that a frame of the film takes on this machine.
 
-    Strokes have a fixed size in pixels: so the picture is made at the width of the film, and shown smaller.
+    Strokes have a fixed size in pixels. So the frame is stylized at the size of the film, and shown smaller.
     """
     from fav.pipeline.film_output import film_size
     from fav.stylize.trial import Variant, trials
@@ -85,7 +85,7 @@ def trial(
 
 
 def style_facts(style: Path) -> dict[str, str]:
-    """What a style's file says of itself."""
+    """The architecture and metadata of a style file."""
     from fav.model.checkpoints import style_facts as facts_of
 
     facts = facts_of(style)
@@ -105,7 +105,7 @@ def style_preview(style: Path, source: bool = False) -> bytes:
 
 @lru_cache(1)
 def _engine() -> tuple[str, str, str]:
-    """Device, backend and precision, as a node on this machine takes them."""
+    """Device, backend and precision, as a node on this machine would choose them."""
     from fav.model.backends import choose
     from fav.model.devices import best_precision, device_of
     from fav.pipeline.device_lock import acquire_device
@@ -115,7 +115,7 @@ def _engine() -> tuple[str, str, str]:
 
 
 def estimate(root: Path, request: Request) -> dict[str, Any]:
-    """What a film would be: its size, frames, what it takes on the share, its job's name, and the line that makes it."""
+    """The properties of a film before it is made: size, frames, disk space, name of the job, and the command."""
     from fav.pipeline.check_request import check_request
     from fav.pipeline.check_space import film_space
     from fav.pipeline.job_naming import default_name
@@ -143,7 +143,7 @@ def estimate(root: Path, request: Request) -> dict[str, Any]:
 
 
 def submit(root: Path, request: Request) -> dict[str, Any]:
-    """Create the job, or join it, as the command does: its `name`, whether it was `created`, and `notes` for the user."""
+    """Create the job or join it. Returns its `name`, whether it was `created`, and `notes` for the user."""
     made = submit_and_notify(open_share(root, new=False), request)
     return {"name": made.job.name, "created": made.created, "notes": list(made.notes)}
 
@@ -160,18 +160,19 @@ def report(root: Path, name: str) -> str:
 
 
 def job_picture(root: Path, name: str, job_id: str, number: int, after: bool, width: int) -> bytes:
-    """A frame of a job as its film shows it, or with `after` False the frame of the video, as JPEG.
+    """A frame of a job's film as JPEG; if `after` is False, the frame of its video.
 
-    FavError where it is not there yet, or not any more.
+    Raises:
+        FavError: the frame is not there yet, or the job was removed.
     """
-    known = _Known.of(root, name, job_id)
+    known = _OpenJob.of(root, name, job_id)
     return _jpeg(known.film(number, width) if after else known.source(number, width), THUMB if width <= 640 else JPEG)
 
 
-class _Known:
-    """A job whose pictures are asked for: what is published of it, and its opened video."""
+class _OpenJob:
+    """A job whose pictures are requested: its published results, and its opened video."""
 
-    all: "OrderedDict[str, _Known]" = OrderedDict()
+    all: "OrderedDict[str, _OpenJob]" = OrderedDict()
 
     def __init__(self, root: Path, name: str):
         from fav.pipeline.artifacts import JobArtifacts
@@ -182,12 +183,12 @@ class _Known:
         self.reader = None
 
     @classmethod
-    def of(cls, root: Path, name: str, job_id: str) -> "_Known":
+    def of(cls, root: Path, name: str, job_id: str) -> "_OpenJob":
         known = cls.all.get(job_id)
         if known is None:
             known = cls(root, name)
             if known.job.manifest.id != job_id:
-                raise FavError(f"{name}: the job was made anew; load the page again")
+                raise FavError(f"{name}: expected the same job, got a new one of this name; load the page again")
             cls.all[job_id] = known
             while len(cls.all) > OPEN_VIDEOS:
                 _, oldest = cls.all.popitem(last=False)
@@ -222,7 +223,7 @@ class _Known:
         return next(postprocess([painted], finish, video, self.artifacts.timeline.index, number, spec.source))
 
     def _load(self, number: int) -> None:
-        """See that the index reaches the frame; FavError where it does not."""
+        """Load the index up to a frame. Raises FavError if the frame is not indexed yet."""
         timeline = self.artifacts.timeline
         if number >= timeline.end and time.monotonic() - self.looked > 1:
             self.looked = time.monotonic()
@@ -237,7 +238,7 @@ class _Known:
 
 
 def _fit(frame: np.ndarray, width: int) -> np.ndarray:
-    """The frame, at most so wide."""
+    """Reduce a frame to at most `width` pixels."""
     height, wide = frame.shape[:2]
     return frame if wide <= width else resize(frame, (width, max(round(height * width / wide), 1)))
 

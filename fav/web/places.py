@@ -1,7 +1,7 @@
-"""The videos, pictures and styles that a page may name, all of them inside the shared directory or shipped with the program.
+"""The videos, pictures and styles that a page may name: files of the shared directory, and installed styles.
 
-A page never sends a path: it sends a key, which is the place of a file relative to the shared directory, or the name of a
-style. A key is looked up anew each time; what leads out of the directory, be it by a link, is refused.
+A page sends keys, not paths. A key is the name of a style, or the path of a file relative to the shared directory. Each
+request resolves its keys again. A key that leads out of the directory is refused, also if it does so through a link.
 """
 
 import os
@@ -15,20 +15,20 @@ from fav.pipeline.arguments import IMAGES, STYLES, VIDEOS
 from fav.util.safe_path import resolve_input
 from shared.paths import SharedDirPaths
 
-DEPTH = 4  # directories that are looked into, below one another
-MOST = 500  # files of a list
-MOST_LOOKED_AT = 20_000  # entries
+DEPTH = 4  # levels of subdirectories that are listed
+MOST = 500  # maximum number of files of a list
+MOST_LOOKED_AT = 20_000  # maximum number of directory entries that are read
 KINDS = {"video": VIDEOS, "picture": IMAGES, "style": STYLES}
 
 
 def kind_of(name: str) -> str | None:
-    """`video`, `picture` or `style`, by a file's name; None for another one."""
+    """`video`, `picture` or `style`, by the suffix of a file; None for another suffix."""
     suffix = Path(name).suffix.lower()
     return next((kind for kind, suffixes in KINDS.items() if suffix in suffixes), None)
 
 
 def listed(root: Path, kind: str) -> list[str]:
-    """Keys of the files of a kind in the shared directory, the latest first; not those that nodes write."""
+    """The keys of the user's files of a kind in the shared directory, the latest first. Files of nodes are left out."""
     found: list[tuple[float, str]] = []
     for entry in _files(root):
         if kind_of(entry.name) == kind:
@@ -37,22 +37,27 @@ def listed(root: Path, kind: str) -> list[str]:
 
 
 def styles(root: Path) -> dict[str, Path]:
-    """All styles that a page may name, by their keys: those that have a name, then those in the shared directory."""
+    """All styles that a page may name, by their keys: first installed styles, then those in the shared directory."""
     return named_styles() | {key: root / key for key in sorted(listed(root, "style"))}
 
 
 def style_of(root: Path, key: object) -> Path:
-    """The file of a style; FavError where there is none of that key."""
+    """The file of a style. Raises FavError if there is no style with this key."""
     if isinstance(key, str) and (named := named_styles().get(key)):
         return named
     return file_of(root, key, "style")
 
 
 def file_of(root: Path, key: object, *kinds: str) -> Path:
-    """The file of a key; `kinds` are those that it may have, none for any.
+    """The file of a key.
+
+    Args:
+        root: The shared directory.
+        key: The key.
+        kinds: The allowed kinds; empty: all.
 
     Raises:
-        FavError: It leads out of the shared directory, or is no regular file, or of another kind.
+        FavError: It leads out of the shared directory, or is not a regular file, or has another kind.
     """
     if not isinstance(key, str) or not key or "\0" in key or "%" in Path(key).name:
         raise FavError(f"expected the name of a file in the shared directory, got {sanitize(repr(key))}")
@@ -60,23 +65,23 @@ def file_of(root: Path, key: object, *kinds: str) -> Path:
     if kinds and kind_of(path.name) not in kinds:
         raise FavError(f"{sanitize(key)}: expected a {' or a '.join(kinds)}, got a file of another kind")
     if Path(os.path.normpath(key)).parts[0] in _reserved(root) and not is_input(root, key):
-        raise FavError(f"{sanitize(key)}: expected a file of yours, got one of the nodes'")
+        raise FavError(f"{sanitize(key)}: expected a file of your own, got one that nodes write")
     os.close(open_inside(root, path))
     return path
 
 
 def is_input(root: Path, key: str) -> bool:
-    """Whether it is the video of a job, which lies in the job's directory."""
+    """Whether a key is an input of a job, in the job's directory."""
     parts = Path(os.path.normpath(key)).parts
     return len(parts) == 4 and parts[0] == SharedDirPaths(root).jobs.name and parts[2] == "inputs"
 
 
 def open_inside(root: Path, path: Path) -> int:
-    """A descriptor of a regular file inside the shared directory, opened to read; FavError for anything else."""
+    """Open a regular file inside the shared directory for reading; return its descriptor. Raises FavError for anything else."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise FavError(f"{sanitize(path)}: expected a file, got none that can be read ({error.strerror})") from None
+        raise FavError(f"{sanitize(path)}: expected a file that can be read, got an error ({error.strerror})") from None
     try:
         real = os.path.realpath(f"/proc/self/fd/{fd}") if os.path.exists("/proc/self/fd") else os.path.realpath(path)
         if not stat.S_ISREG(os.fstat(fd).st_mode) or not Path(real).is_relative_to(os.path.realpath(root)):
@@ -92,7 +97,7 @@ def _reserved(root: Path) -> set[str]:
 
 
 def _files(root: Path) -> Iterator[os.DirEntry]:
-    """Regular files of people, from the top down; links are not followed."""
+    """Yield the user's regular files, the top level first. Links are not followed."""
     rest, seen, reserved = [(root, 0)], 0, _reserved(root)
     while rest:
         directory, depth = rest.pop(0)

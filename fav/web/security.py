@@ -1,7 +1,7 @@
-"""Who may ask: a token that the link carries, the host that was meant, the page that asks; and what a page may load.
+"""Access control: the token of the link, the Host and Origin headers, and the content security policy.
 
-Every answer passes here. Requests that change something need, besides the token, the page's own origin and a second token
-that only a page of ours knows. A name that a stranger lets point here (DNS rebinding) is refused by its Host header.
+Every request passes through `Guard`. A request that changes something also needs the origin of the page, and a second token
+that only our pages know. The check of the Host header prevents DNS rebinding.
 """
 
 import hashlib
@@ -37,23 +37,25 @@ LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class Access:
-    """What opens the page: a random token, and what follows from it.
+    """The random token of a server, and what is derived from it.
 
-    `hosts` are the names by which this server may be asked, in lower case. `any_address`: also by whatever address in
-    digits, which no stranger's name can be.
+    Args:
+        token: None: a new random one.
+        hosts: allowed names in the Host header, in lower case.
+        any_address: also allow any IP address there. (DNS rebinding needs a name.)
     """
 
     def __init__(self, token: str | None = None, hosts: frozenset[str] = LOCAL, any_address: bool = False):
         self.token = token or secrets.token_urlsafe(24)
         self.hosts, self.any_address = hosts, any_address
         self.csrf = hmac.new(self.token.encode(), b"csrf", hashlib.sha256).hexdigest()
-        # Cookies know no ports: two servers on one machine must not take each other's away.
+        # Cookies are shared by all ports of a machine: two servers must not replace each other's.
         self.cookie = f"fav-{hashlib.sha256(self.token.encode()).hexdigest()[:8]}"
         self._session = hmac.new(self.token.encode(), b"session", hashlib.sha256).hexdigest()
 
     @property
     def session(self) -> str:
-        """What the cookie holds: who sees it does not know the link."""
+        """The value of the cookie. It does not reveal the token."""
         return self._session
 
     def knows_host(self, header: str) -> bool:
@@ -83,12 +85,12 @@ class Access:
         return hmac.compare_digest(connection.cookies.get(self.cookie, "").encode(), self.session.encode())
 
     def may_change(self, headers: Headers) -> bool:
-        """Whether a request that changes something comes from a page of ours, which knows the second token."""
+        """Whether a request that changes something comes from one of our pages, which know the second token."""
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         try:
             if origin is not None and urlsplit(origin).netloc != headers.get("host"):
                 return False
-        except ValueError:  # no address at all
+        except ValueError:  # not a URL
             return False
         if site not in (None, "same-origin", "none"):
             return False
@@ -96,13 +98,13 @@ class Access:
 
 
 def names_of(host: str) -> frozenset[str]:
-    """The names by which a server that is bound to `host` may be asked."""
+    """The allowed names in the Host header of a server that is bound to `host`."""
     own = {host.lower(), socket.gethostname().lower()}
     return LOCAL if host in LOCAL else LOCAL | own | {socket.getfqdn().lower()}
 
 
 class Guard:
-    """The outermost layer of the application: nothing is looked at before it has let a request in."""
+    """The outermost layer of the application. It checks every request before any handler sees it."""
 
     def __init__(self, app: ASGIApp, access: Access):
         self.app, self.access = app, access
@@ -111,7 +113,7 @@ class Guard:
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
-            return  # no web sockets here
+            return  # web sockets are not supported
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -124,7 +126,7 @@ class Guard:
         await (answer or self.app)(scope, receive, with_headers)
 
     def _refusal(self, connection: HTTPConnection, scope: Scope) -> Response | None:
-        """The answer to a request that goes no further."""
+        """The response to a request that is refused, or None."""
         method, headers = scope["method"], connection.headers
         if not self.access.knows_host(headers.get("host", "")):
             return PlainTextResponse("this server does not answer to that name; open the link that it printed", 421)

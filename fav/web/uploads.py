@@ -1,8 +1,8 @@
-"""Files that a browser sends in pieces, into a directory that this program made for them in the shared one.
+"""Files that a browser sends in pieces, into a directory of the shared directory that this program made for them.
 
-The shared directory remembers how far an upload is: its unfinished file has that many bytes, under a name that follows from
-what is sent. So it goes on after a break, a restart, or at another server. A finished file is looked at, and takes its name in one
-step, never over another one.
+The name of the unfinished file follows from the upload, and its size is the offset of the next piece. So an upload continues
+after an interruption, a restart, or with another server. A complete file is checked. Then it gets its name in one atomic
+step, and never replaces another file.
 """
 
 import fcntl
@@ -24,24 +24,24 @@ from shared.shared_dir import SharedDir
 NAME = "uploads"
 MARK_FILE = ".made-by-fav-web"
 MARK = b"Files that were sent to `fav web`. Unfinished ones end in .part.\n"
-CHUNK = 8 << 20  # bytes of a piece, at most
-SPARE = 256 << 20  # bytes that an upload leaves free: nodes work on the same disk
-PICTURE_LIMIT = 64 << 20  # bytes of a picture
+CHUNK = 8 << 20  # maximum bytes of a piece
+SPARE = 256 << 20  # bytes that an upload leaves free, because nodes work on the same disk
+PICTURE_LIMIT = 64 << 20  # maximum bytes of a picture
 MOST_NAMES = 1000
 FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class OffsetError(FavError):
-    """A piece does not go on where the last one ended. `offset` is where it would have to."""
+    """A piece does not begin where the last one ended. `offset` is where it must begin."""
 
     def __init__(self, offset: int):
-        super().__init__(f"upload: expected the piece that begins at byte {offset}; go on from there")
+        super().__init__(f"upload: expected the piece that begins at byte {offset}; continue there")
         self.offset = offset
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What is sent: a name, a size in bytes, and when the browser says that the file was changed."""
+    """A file to send: its name, its size in bytes, and its time of change according to the browser."""
 
     name: str
     size: int
@@ -49,12 +49,12 @@ class Upload:
 
     @classmethod
     def of(cls, fields: object) -> "Upload":
-        """What a browser announces; FavError where it is not as it should be."""
+        """Parse the fields of a request. Raises FavError if they are not valid."""
         if not isinstance(fields, dict):
             raise FavError("upload: expected a name and a size")
         name, size, changed = fields.get("name"), fields.get("size"), fields.get("changed", 0)
         if not isinstance(name, str) or not 0 < len(name) <= 500 or type(size) is not int or type(changed) is not int:
-            raise FavError("upload: expected a name of at most 500 letters and a size in bytes")
+            raise FavError("upload: expected a name of at most 500 characters and a size in bytes")
         kind = kind_of(name)
         if kind not in ("video", "picture"):
             raise FavError(f"{sanitize(name)}: expected a video or a picture, got a file of another kind by its name")
@@ -65,20 +65,20 @@ class Upload:
 
     @property
     def id(self) -> str:
-        """What the unfinished file is called: the same file has the same one, so that it can go on."""
+        """The name of the unfinished file. The same upload always has the same name, so that it can be continued."""
         said = "\0".join((self.name, str(self.size), str(self.changed)))
         return hashlib.blake2b(said.encode(errors="replace"), digest_size=16).hexdigest()
 
     @property
     def safe_name(self) -> str:
-        """The name that the file gets: letters that neither a shell nor a terminal takes for something else."""
+        """The name of the complete file, without characters that are special in a shell or a terminal."""
         path = Path(self.name.replace("\\", "/"))
         stem = tame(path.stem).strip("._-").encode()[:100].decode(errors="ignore").strip("._-") or "upload"
         return f"{stem}{path.suffix.lower()}"
 
 
 def directory(share: SharedDir, make: bool = True) -> Path | None:
-    """The directory of uploads, which bears our mark; None where there is none yet and it is not to be made."""
+    """The directory of uploads, which has our marker file; None if there is none and `make` is False."""
     for number in range(1, 10):
         place = share.layout.root / (NAME if number == 1 else f"{NAME}-{number}")
         if os.path.lexists(place):
@@ -97,19 +97,24 @@ def directory(share: SharedDir, make: bool = True) -> Path | None:
 
 
 def begin(share: SharedDir, upload: Upload) -> int:
-    """Where an upload begins or goes on, in bytes. FavError where there is no room for it."""
+    """Start or continue an upload; return the offset of the next piece in bytes. Raises FavError if the disk is too full."""
     offset = _offset(_part(share, upload))
     free = share.system.free_bytes(share.layout.root)
     if upload.size - offset + SPARE > free:
         raise FavError(
-            f"{sanitize(upload.name)}: expected room for {format_bytes(upload.size - offset)} and {format_bytes(SPARE)} to "
+            f"{sanitize(upload.name)}: expected space for {format_bytes(upload.size - offset)} and {format_bytes(SPARE)} to "
             f"spare, got {format_bytes(free)}; remove finished jobs (Clean up), or free space"
         )
     return offset
 
 
 def append(share: SharedDir, upload: Upload, offset: int, data: bytes) -> int:
-    """Add a piece; how many bytes there are now. OffsetError where it does not follow, FavError where it is too much."""
+    """Append a piece; return the new size in bytes.
+
+    Raises:
+        OffsetError: the piece does not begin where the last one ended.
+        FavError: it is too large, or cannot be written.
+    """
     if len(data) > CHUNK or offset + len(data) > upload.size:
         raise FavError(f"{sanitize(upload.name)}: expected {upload.size} bytes in pieces of at most {CHUNK}, got more")
     path = _part(share, upload)
@@ -133,9 +138,11 @@ def append(share: SharedDir, upload: Upload, offset: int, data: bytes) -> int:
 
 
 def finish(share: SharedDir, upload: Upload, check: Callable[[Path], None]) -> str:
-    """Give a whole upload its name; its key.
+    """Give a complete upload its final name; return its key.
 
-    FavError where bytes are missing, or `check` finds that it is not what it should be.
+    Raises:
+        OffsetError: bytes are missing.
+        FavError: `check` raised it, and the upload was discarded; or no name is free.
     """
     path = _part(share, upload)
     if (there := _offset(path)) != upload.size:
@@ -168,7 +175,7 @@ def _part(share: SharedDir, upload: Upload) -> Path:
 
 
 def _is_marked(place: Path) -> bool:
-    """Whether it is a directory, no link to one, that bears our mark."""
+    """Whether a path is a directory, not a link, that has our marker file."""
     try:
         if not stat.S_ISDIR(os.lstat(place).st_mode):
             return False
@@ -193,7 +200,7 @@ def _offset(path: Path) -> int:
 
 @contextmanager
 def _opened(path: Path, share: SharedDir) -> Iterator[int]:
-    """The unfinished file, opened to write by one at a time."""
+    """Open the unfinished file for writing, with a lock."""
     with suppress(FileExistsError):
         share.system.write_new(path, b"")
     try:
@@ -201,7 +208,7 @@ def _opened(path: Path, share: SharedDir) -> Iterator[int]:
     except OSError as error:
         raise FavError(f"{path}: expected an unfinished upload, got none ({error.strerror})") from None
     try:
-        with suppress(OSError):  # a file system without locks: the offset is checked all the same
+        with suppress(OSError):  # without locks, the check of the offset must suffice
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield fd
     finally:

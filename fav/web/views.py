@@ -1,4 +1,4 @@
-"""What a page says of a job or a node, as plain values; pure."""
+"""What a page shows of a job or a node, as plain values; pure."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ from fav.monitor.snapshot import ALIVE, JobSnapshot, JobStatus, NodeSnapshot, No
 from fav.monitor.text import count_words, failures, main_count
 from fav.util.text import duration
 
-MOST_LINES = 8  # of failures and notes of one job
-ORDER = {  # of jobs: what a person can do something about comes first
+MOST_LINES = 8  # maximum number of failures and notes of one job
+ORDER = {  # of jobs: those that need attention come first
     JobStatus.FAILED: 0,
     JobStatus.RUNNING: 1,
     JobStatus.STARTING: 2,
@@ -18,7 +18,7 @@ ORDER = {  # of jobs: what a person can do something about comes first
     JobStatus.FINISHED: 5,
     JobStatus.CANCELLED: 6,
 }
-ACTIONS = {  # of a job by its state; those that are not here do not apply
+ACTIONS = {  # the actions that apply to a job, by its state
     JobStatus.FAILED: ("retry", "pause", "cancel"),
     JobStatus.RUNNING: ("pause", "cancel"),
     JobStatus.STARTING: ("pause", "cancel"),
@@ -31,7 +31,7 @@ WORDS = {JobStatus.STARTING: "getting ready", JobStatus.WAITING: "waiting for a 
 
 
 def cards(now: Snapshot) -> dict[str, dict]:
-    """Everything that pages show of a snapshot, by `job:NAME`, `node:NAME` and `now`."""
+    """All cards of a snapshot, by `job:NAME`, `node:NAME` and `now`."""
     hosts = {node.node: node.machine for node in now.nodes}
     alive = [node for node in now.nodes if node.state in ALIVE]
     words = {**WORDS, JobStatus.STARTING: "next in line"} if alive and all(node.tasks for node in alive) else WORDS
@@ -41,7 +41,7 @@ def cards(now: Snapshot) -> dict[str, dict]:
 
 
 def summary(now: Snapshot, words: Mapping[JobStatus, str] = WORDS) -> dict:
-    """The heads of the pages. `words` are those for states that are not told in their own."""
+    """The summary at the top of the pages. `words` replaces the names of some states."""
     states = Counter(job.state for job in now.jobs)
     alive = [node for node in now.nodes if node.state in ALIVE]
     working = sum(bool(node.tasks) for node in alive)
@@ -56,7 +56,7 @@ def summary(now: Snapshot, words: Mapping[JobStatus, str] = WORDS) -> dict:
 
 
 def job_card(job: JobSnapshot, hosts: Mapping[str, str], words: Mapping[JobStatus, str] = WORDS) -> dict:
-    """One job. `hosts` are those of the nodes, `words` as for `summary`."""
+    """The card of one job. `hosts` has the host of each node; `words` as for `summary`."""
     unit, done, total = main_count(job)
     lines = [*failures(job), *([job.lacks] if job.lacks else []), *job.learning, *job.notes]
     actions = ACTIONS[job.state]
@@ -86,7 +86,7 @@ def job_card(job: JobSnapshot, hosts: Mapping[str, str], words: Mapping[JobStatu
 
 
 def node_card(node: NodeSnapshot) -> dict:
-    """One node."""
+    """The card of one node."""
     heard = f"last heard of {duration(node.heard_s)} ago" if node.state == NodeStatus.SILENT else ""
     return {
         "kind": "node",

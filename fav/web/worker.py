@@ -1,7 +1,7 @@
-"""A process for work with pictures: what videos and networks may do wrong there, the server survives.
+"""A process for work with pictures, so that the server survives crashes of decoders and networks.
 
-Calls are done one after the other. One that takes too long, or takes the process down, fails with an error in one line; the
-next one finds a new process.
+Calls run one after the other. If a call takes too long or crashes the process, it fails with an error of one line, and the
+next call starts a new process.
 """
 
 import signal
@@ -17,20 +17,20 @@ from shared.errors import UserError
 
 P = ParamSpec("P")
 R = TypeVar("R")
-TIMEOUT_S = 300.0  # of one call: reading the index of a long film over a slow line takes its time
-MOST_WAITING = 200  # calls
+TIMEOUT_S = 300.0  # of one call: reading the index of a long film over a slow network takes minutes
+MOST_WAITING = 200  # maximum number of waiting calls
 
 
 class BusyError(FavError):
-    """So many calls wait that another one would wait too long."""
+    """Too many calls are waiting."""
 
 
 class Worker:
-    """The process, begun with the first call. Functions that it calls must be importable by their name.
+    """The process, which the first call starts. It can call only functions of modules.
 
     Args:
-        name: What it is called in errors.
-        timeout_s: Seconds that a call may take.
+        name: Its name in errors.
+        timeout_s: The maximum duration of a call, in seconds.
     """
 
     def __init__(self, name: str, timeout_s: float = TIMEOUT_S):
@@ -41,20 +41,24 @@ class Worker:
         self._pipe: Any = None  # a Connection, of another type on each system
 
     def submit(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
-        """Call a function there. The future may be cancelled before the call begins; BusyError where too many wait."""
+        """Call a function in the process. The future can be cancelled before the call starts.
+
+        Raises:
+            BusyError: Too many calls are waiting.
+        """
         if not self._waiting.acquire(blocking=False):
-            raise BusyError(f"{self.name}: too many pictures are asked for at once; wait a moment, then try again")
+            raise BusyError(f"{self.name}: too many pictures are requested at once; wait a moment, then try again")
         future = self._calls.submit(self._call, function, args, kwargs)
         future.add_done_callback(lambda _: self._waiting.release())
         return future
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process, also during a call."""
         self._calls.shutdown(wait=False, cancel_futures=True)
         self._end()
 
     def _call(self, function: Callable, args: tuple, kwargs: dict):
-        process, pipe = self._begun()
+        process, pipe = self._running()
         try:
             pipe.send((function, args, kwargs))
             if not pipe.poll(self.timeout_s):
@@ -71,10 +75,10 @@ class Worker:
             raise answer
         return answer
 
-    def _begun(self) -> tuple[SpawnProcess, Any]:
+    def _running(self) -> tuple[SpawnProcess, Any]:
         if self._process is not None and self._pipe is not None and self._process.is_alive():
             return self._process, self._pipe
-        context = get_context("spawn")  # a fork would copy threads' locks in whatever state
+        context = get_context("spawn")  # a fork would copy locks that other threads hold
         pipe, there = context.Pipe()
         process = context.Process(target=_serve, args=(there,), daemon=True, name=f"fav web {self.name}")
         process.start()
@@ -89,8 +93,8 @@ class Worker:
 
 
 def _serve(pipe: Any) -> None:
-    """What the process does until the other end of the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this process
+    """Serve calls until the other end of the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server handles Ctrl-C, and ends this process
     while True:
         try:
             function, args, kwargs = pipe.recv()
@@ -100,6 +104,6 @@ def _serve(pipe: Any) -> None:
             answer = False, function(*args, **kwargs)
         except UserError as error:
             answer = True, FavError(str(error))
-        except Exception as error:  # whatever a library makes of odd files
+        except Exception as error:  # libraries raise various exceptions for damaged files
             answer = True, FavError(f"{type(error).__name__}: {error}")
         pipe.send(answer)

@@ -20,9 +20,11 @@ from hypothesis import strategies as st
 import coordinator
 from fav.errors import FavError
 from fav.flow.io import SCALE_KEY, decode_flow, encode_flow
+from fav.monitor import actions
 from fav.monitor.snapshot import SnapshotReader
 from fav.monitor.text import lines
-from fav.pipeline.artifacts import JobArtifacts, without_checksum
+from fav.pipeline.artifacts import JobArtifacts
+from fav.pipeline.checked_json import without_checksum
 from fav.pipeline.delivery import evaluation_name
 from fav.pipeline.plan import VideoPlan, make_plan
 from fav.pipeline.repair import missing, repair
@@ -556,9 +558,10 @@ def test_watch_sees_a_job_that_was_opened_anew(job):
 
 def test_key_of_the_watch_opens_a_job_with_missing_frames(job, plain):
     path(job, frame_task(3)).unlink()
-    reader = SnapshotReader(job.share)
-    assert "1 frame missing: 3" in lines(reader.read())[0]
-    assert reader.retry() == 1
+    now = SnapshotReader(job.share).read()
+    assert "1 frame missing: 3" in lines(now)[0]
+    assert actions.retry(job.share, now, "another job") == 0
+    assert actions.retry(job.share, now) == 1
     assert_repaired(job, plain)
 
 

@@ -58,7 +58,7 @@ def test_figures_are_judged(clip, tmp_path):
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
     assert "warping error: 1.00 of the source's, good (up to 2)" in lines
-    assert any(line.startswith("1 s error: rests on ") and line.endswith("% of their pixels") for line in lines)
+    assert any(line.startswith("1 s error: measured on ") and line.endswith("% of their pixels") for line in lines)
     (heads,) = [line for line in lines if line.startswith("gray levels: drift a frame, max")]
     assert heads.split()[-8:] == ["blue", "max", "green", "max", "red", "max", "contrast", "max"]
 

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from textual.widgets import DataTable
 
 import coordinator
+from fav.monitor import actions
 from fav.monitor.eta import WINDOW_S, ThroughputEstimator, encode_seconds, estimate_seconds_left
 from fav.monitor.snapshot import JobStatus, NodeStatus, SnapshotReader
 from fav.monitor.text import lines
@@ -179,9 +180,9 @@ def test_the_node_under_the_cursor_is_drained(share, clip, style):
 def test_what_keys_write_has_the_modes_of_the_share_though_it_was_opened_to_look(share, clip, style):
     job, root = create(share, clip, style, name="film"), share.layout.root
     root.chmod(0o770)
-    reader = SnapshotReader(open_share(root, read_only=True))
-    assert reader.pause_or_resume() == ["film is paused"]
-    reader.drain("host-1-0123abcd")
+    opened = open_share(root, read_only=True)
+    assert actions.pause_or_resume(opened) == ["film is paused"]
+    actions.drain(opened, "host-1-0123abcd")
     made = {
         path: stat.S_IMODE(path.stat().st_mode)
         for path in (job.layout.flag("paused"), share.layout.control, *share.layout.control.iterdir())

@@ -65,14 +65,14 @@ def test_a_painting_and_a_video_are_enough(painting, film, loss_network, own_sty
     assert result.exit_code == 0, result.output
     assert "begins with the style mine, which paints most like it" in result.output
     assert "--init none: with random weights" in result.output
-    assert "learnt from: all of the painting, 96x96 pixels" in result.output
+    assert "learned from: all of the painting, 96x96 pixels" in result.output
     assert re.search(r"learning stripes.png from 34 frames of film.mp4 on cpu in float32, 0.02 min", result.output)
     out = tmp_path / "stripes.safetensors"
     facts = style_facts(out)
     assert facts.metadata["began_with"] == "mine.safetensors" and facts.arch == TINY
     rows = [*csv.DictReader((tmp_path / "stripes.losses.csv").open())]
     steps = [float(row["steps"]) for row in rows]
-    assert sum(step >= 1 for step in steps) > len(steps) / 2, "memory is learnt from the beginning"
+    assert sum(step >= 1 for step in steps) > len(steps) / 2, "memory is learned from the beginning"
     (own_styles / "mine.safetensors").unlink()  # the same line goes on all the same
     again = call(*words, "--minutes", 0.03)
     assert again.exit_code == 0 and f"going on after iteration {len(rows)}" in again.output, again.output
@@ -219,7 +219,7 @@ def test_a_part_of_the_painting_is_shown_in_all_of_it(painting, film, loss_netwo
         *FEW,
     )
     result = call(*words, "--iterations", 1, "--init", "none", "--style-crop", "0,8,80,80")
-    assert result.exit_code == 0 and "learnt from: the part 0,8,80,80 of 96x96 pixels" in result.output, result.output
+    assert result.exit_code == 0 and "learned from: the part 0,8,80,80 of 96x96 pixels" in result.output, result.output
 
 
 @pytest.mark.slow

@@ -102,9 +102,9 @@ def test_what_makes_no_sense_for_pictures_is_refused(photo, style, tmp_path):
 
 def test_a_stream_is_stylized_and_its_pictures_are_counted(clip, style):
     result = fav("live", clip, style, style, "--no-window", "--frames", 4, "--width", 48, "--threads", 1)
-    assert result.exit_code == 0 and "done: 4 pictures, " in result.output and "a second" in result.output
+    assert result.exit_code == 0 and "done: 4 frames, " in result.output and "a second" in result.output
     result = fav("live", clip, style, "--no-window", "--no-temporal", "--width", 48, "--threads", 1)
-    assert "done: 24 pictures" in result.output
+    assert "done: 24 frames" in result.output
 
 
 def test_a_source_that_is_not_there_is_refused(style, tmp_path):

@@ -51,7 +51,7 @@ def test_an_image_model_becomes_a_style_that_films(candy, photos, tmp_path, clip
     assert film.exit_code == 0, film.output
 
 
-def test_with_a_loss_network_the_look_of_the_target_is_learnt_as_well(candy, photos, loss_network, tmp_path):
+def test_with_a_loss_network_the_look_of_the_target_is_learned_as_well(candy, photos, loss_network, tmp_path):
     words = "--steady", candy, photos, tmp_path / "out.safetensors", *FEW, "--loss-network", loss_network
     assert call(*words, "--iterations", 2, "--style-layers", "conv1:2,fire3:1").exit_code == 0
     assert all(row["style"] > 0 and row["content"] > 0 for row in rows_of(tmp_path / "out.losses.csv"))
@@ -77,7 +77,7 @@ def test_what_cannot_be_made_steady_is_refused_before_any_work(candy, photos, pa
     assert not out.exists()
 
 
-def test_a_painting_is_learnt_with_every_knob(painting, photos, loss_network, tmp_path):
+def test_a_painting_is_learned_with_every_knob(painting, photos, loss_network, tmp_path):
     knobs = ("--pixel-weight", 5, "--pixel-loss", "smooth-l1", "--style-layers", "conv1:1,fire2:3", "--content-layers",
              "fire3", "--lr-decay-every", 2, "--lr-decay-factor", 0.5, "--single-image-until", 2)  # fmt: skip
     out = tmp_path / "out.safetensors"

@@ -79,7 +79,7 @@ def weights_of(path: Path) -> dict[str, torch.Tensor]:
     return {f"{part}.{key}": value for part in ("network", "average") for key, value in state[part].items()}
 
 
-def test_a_style_is_learnt_and_films(words, tmp_path, clip):
+def test_a_style_is_learned_and_films(words, tmp_path, clip):
     result = call(*words, "--iterations", 24)
     assert result.exit_code == 0, result.output
     out = tmp_path / "out.safetensors"
@@ -228,7 +228,7 @@ def test_what_was_done_to_the_painting_is_said_and_recorded(words, tmp_path):
     assert "--no-clean-style" in style_facts(tmp_path / "raw.safetensors").metadata["command"]
 
 
-def test_clips_are_learnt_from(words, tmp_path, clip):
+def test_clips_are_learned_from(words, tmp_path, clip):
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "one.mp4").write_bytes(clip.read_bytes())
     result = call(*words, "--clips", tmp_path / "clips", "--data-mix", "video:1", "--iterations", 2, "--detached")

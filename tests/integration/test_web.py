@@ -418,7 +418,7 @@ def test_too_much_and_too_little_are_refused(page, opened):
     for size in (-1, 0, 1.5, "9", None, True):
         assert page.post("/uploads", json={"name": "a.mp4", "size": size}).status_code == 400
     huge = page.post("/uploads", json={"name": "a.mp4", "size": 1 << 60})
-    assert huge.status_code == 400 and "expected room for" in huge.json()["error"]
+    assert huge.status_code == 400 and "expected space for" in huge.json()["error"]
     upload = Upload("b.mp4", 100)
     uploads.begin(opened, upload)
     uploads.append(opened, upload, 0, b"x" * 50)

@@ -1,4 +1,4 @@
-"""A style is learnt from a painting on the page: the command `fav train` in a process, which is watched, stopped and continued."""
+"""A style is learned from a painting on the page: the command `fav train` in a process, which is watched, stopped and continued."""
 
 import json
 import time
@@ -73,12 +73,12 @@ ORDER = {"name": "mine", "painting": "stripes.png", "crop": [0, 0, 80, 64], "min
 
 
 @pytest.mark.slow
-def test_style_is_learnt_watched_and_usable_at_once(page, place):
+def test_style_is_learned_watched_and_usable_at_once(page, place):
     answer = page.post("/styles/learn", json=ORDER)
     assert answer.status_code == 200, answer.text
     assert "--style-crop 0,0,80,64" in answer.json()["line"] and answer.json()["line"].startswith("fav train ")
     assert (
-        "is being learnt on this machine" in page.post("/styles/learn", json={**ORDER, "name": "two"}).json()["error"]
+        "is being learned on this machine" in page.post("/styles/learn", json={**ORDER, "name": "two"}).json()["error"]
     )
     done = page.until(lambda one: not one["running"])
     assert done["style"] == "learning/mine/mine.safetensors" and "done: " in done["words"], done
@@ -90,7 +90,7 @@ def test_style_is_learnt_watched_and_usable_at_once(page, place):
     assert page.get("/api/videos").json()["pictures"] == ["stripes.png"]
     facts = style_facts(place / done["style"]).metadata
     assert "80" in facts["train_command"] if "train_command" in facts else facts["style"] == "stripes.png"
-    assert "is or was learnt" in page.post("/styles/learn", json=ORDER).json()["error"]
+    assert "is or was learned" in page.post("/styles/learn", json=ORDER).json()["error"]
     more = page.post("/styles/learn/mine/continue", json={"minutes": 0.2})
     assert more.status_code == 200, more.text
     longer = page.until(lambda one: not one["running"] and one["minutes"] == 0.2)
@@ -106,7 +106,7 @@ def test_training_that_is_stopped_or_whose_page_ends_goes_on_with_another_page(p
         assert seen["running"] and not seen["here"]
         assert "expected a training that runs on this machine" in other.post("/styles/learn/mine/stop").json()["error"]
         assert (
-            "it is being learnt already"
+            "it is being learned already"
             in other.post("/styles/learn/mine/continue", json={"minutes": 200}).json()["error"]
         )
     assert page.post("/styles/learn/mine/stop").status_code == 200

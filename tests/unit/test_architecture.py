@@ -4,6 +4,7 @@ And that of the tests: no test module imports another one, and fixtures are neve
 """
 
 import ast
+import re
 import subprocess
 import sys
 from inspect import signature
@@ -39,6 +40,14 @@ def test_each_package_and_module_says_what_it_is_for():
     for path in SOURCES:
         text = ast.get_docstring(ast.parse(path.read_text()))
         assert text and not text.startswith("TODO"), path
+
+
+@pytest.mark.parametrize("package", sorted({path.parent for path in SOURCES} - {ROOT, ROOT / "fav" / "cli"}))
+def test_each_package_names_its_modules(package):
+    """`fav.cli` is left out: a command and its module have the same name."""
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__", "__main__"}
+    text = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+    assert sorted(modules - set(re.findall(r"\w+", text))) == [], f"name these modules in {package / '__init__.py'}"
 
 
 def test_the_share_is_reached_through_the_one_seam():

@@ -348,7 +348,7 @@ def test_programs_that_hang_are_killed(programs, tmp_path):
     programs(flow2=f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(600)")
     began = time.monotonic()
     with pytest.raises(FavError, match="did not end in 2 s"):
-        deepflow2.make(hang_s=2)(*shifted_pair(70, 80))
+        deepflow2.make(None, 2, hang_s=2)(*shifted_pair(70, 80))
     assert time.monotonic() - began < 10
     pid = tmp_path / "pid"
     assert not pid.exists() or not Path("/proc", pid.read_text()).exists()

@@ -1,4 +1,4 @@
-"""What is learnt from a painting: its grain is measured and taken out, a soft picture stays, a crop is cut."""
+"""What is learned from a painting: its grain is measured and taken out, a soft picture stays, a crop is cut."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""What is learnt from: movements with exact flow and exact occlusion, holes, clips, and batches that need no replay."""
+"""What is learned from: movements with exact flow and exact occlusion, holes, clips, and batches that need no replay."""
 
 from dataclasses import replace
 

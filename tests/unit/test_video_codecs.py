@@ -9,10 +9,9 @@ import pytest
 
 from fav.errors import FavError
 from fav.pipeline import spec
-from fav.video import FrameReader, check_film, codecs, write_film
+from fav.video import FrameReader, check_film, codecs, encode_segment, mux_film, write_film
 from fav.video.codecs import ALL, CODECS, HARDWARE, encoder_settings, film_settings, film_suffix
 from fav.video.color import RGB
-from fav.video.writer import encode_segment, mux_film
 from tests.helpers.clips import X264, asked, make, streams, taken, tone
 
 FILMS = [(name, suffix) for name, about in CODECS.items() for suffix in about.suffixes]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fav.pipeline.artifacts import with_checksum
+from fav.pipeline.checked_json import with_checksum
 from fav.stylize.indexing import index_of_ranges, index_segments
 from fav.video import DEFAULT_SETTINGS, SourceSettings, ranges
 from fav.video.ranges import DecodedRange, Survey, UnusableRangeError, decode_range, survey

@@ -1,5 +1,7 @@
 """Backends that run the network, with one interface. For example `make("openvino", network, "bfloat16", device)`.
 
+`pytorch` and `openvino` run it.
+
 A backend takes the input of the network, (H, W, in_channels) float32 (`fav.model.preprocessing.network_input`), and returns
 the stylized frame, (H, W, 3) uint8 BGR. The same input gives the same bytes in every process, if the backend's
 `description`, the number of threads and the processor are the same.

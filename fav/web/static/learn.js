@@ -99,7 +99,7 @@ $("learn").addEventListener("submit", async (event) => {
   try {
     const order = { name: $("learn-name").value.trim(), painting: $("painting").value, minutes: Number($("learn-minutes").value) };
     await post("/styles/learn", { ...order, crop: part[2] && part[3] ? part : null });
-    say(`${order.name} is being learnt`);
+    say(`${order.name} is being learned`);
     await look();
     $("trainings").scrollIntoView({ block: "start" });
   } catch (error) {

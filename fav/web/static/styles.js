@@ -9,7 +9,7 @@ for (const figure of document.querySelectorAll("#gallery figure")) {
     shot.replaceChildren(picture);
     if (style) {
       const facts = await get(`/api/style.jpg?${new URLSearchParams({ style, facts: "" })}`);
-      note.textContent = facts.style ? `learnt from ${facts.style}` : "";
+      note.textContent = facts.style ? `learned from ${facts.style}` : "";
     }
   } catch (error) {
     note ? (note.textContent = error.message) : 0;
