@@ -32,18 +32,37 @@ def check_space(share: SharedDir, request: Request, source: VideoInfo, options: 
     needed = film_space(share, request, source, options)
     if needed is None:
         return ()
-    (frames, need), size = needed, (options["width"], options["height"])
+    frames, need = needed
+    what = f"{frames} frames of {options['width']}x{options['height']}"
+    return compare_space(share, need, what, "make a smaller film (--width, --frames), or use --no-space-check")
+
+
+def compare_space(share: SharedDir, need: DiskUsage, what: str, cure: str) -> tuple[str, ...]:
+    """Compare the free space of the shared directory with an estimate.
+
+    Args:
+        share: the shared directory.
+        need: the estimate.
+        what: what it is for, as the message says it.
+        cure: what else the user can do beside freeing space, as the message says it.
+
+    Returns:
+        A note if the estimate does not fit.
+
+    Raises:
+        FavError: not even half of the estimate fits.
+    """
     root, system = share.layout.root, share.system
     free = system.free_bytes(root), system.free_files(root)
     if need.fits(*free):
         return ()
     left = format_bytes(free[0]) + ("" if free[1] is None else f" and {free[1]} files")
-    film = f"up to {format_bytes(need.size)} in {need.files} files for {frames} frames of {size[0]}x{size[1]}"
+    told = f"up to {format_bytes(need.size)} in {need.files} files for {what}"
     if need.half.fits(*free):
-        return (f"{root} may fill up: the job may take {film}, and {left} are free; nodes wait if the disk is full",)
+        return (f"{root} may fill up: the job may take {told}, and {left} are free; nodes wait if the disk is full",)
     raise FavError(
-        f"{root}: expected space for {film}, got {left}; free some space ({command('clean')} removes a job with its "
-        f"frames), make a smaller film (--width, --frames), or use --no-space-check"
+        f"{root}: expected space for {told}, got {left}; free some space ({command('clean')} removes a job with its "
+        f"frames), {cure}"
     )
 
 
@@ -59,11 +78,9 @@ def film_space(share: SharedDir, request: Request, source: VideoInfo, options: d
     Returns:
         None if the length of the video is unknown.
     """
-    estimate = round(source.seconds * source.rate) if source.seconds and source.rate else None
-    stop = min((end for end in (options["stop"], source.frames or estimate) if end is not None), default=None)
-    if stop is None:
+    frames, size = frames_of(source, options), (options["width"], options["height"])
+    if frames is None:
         return None
-    frames, size = max(stop - options["start"], 0), (options["width"], options["height"])
     published_flows = (
         (frames if request.keep_flow else min(frames, FLOW_AHEAD))
         if request.projection == FLAT
@@ -82,6 +99,13 @@ def film_space(share: SharedDir, request: Request, source: VideoInfo, options: d
         * (1.5 if encoder.is_images else 1),  # until they are delivered, images are in an archive
     )
     return frames, need
+
+
+def frames_of(source: VideoInfo, options: dict) -> int | None:
+    """Estimate the number of frames of a job; None if the length of the video is unknown."""
+    estimate = round(source.seconds * source.rate) if source.seconds and source.rate else None
+    stop = min((end for end in (options["stop"], source.frames or estimate) if end is not None), default=None)
+    return None if stop is None else max(stop - options["start"], 0)
 
 
 def _inputs(share: SharedDir, request: Request) -> DiskUsage:

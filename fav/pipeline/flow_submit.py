@@ -8,6 +8,7 @@ from typing import Any
 
 from fav import flow as flows
 from fav.errors import FavError, sanitize
+from fav.pipeline.check_space import compare_space, frames_of
 from fav.pipeline.delivery import is_free
 from fav.pipeline.disk_space import DiskUsage
 from fav.pipeline.film_output import check_output_directory, film_size, within
@@ -20,7 +21,6 @@ from fav.pipeline.submit import SubmitResult, continue_job
 from fav.util.fingerprint import check_same_format, hash_of, video_fingerprint
 from fav.util.image_sequence import check_no_gaps, is_sequence
 from fav.util.safe_path import resolve_inside
-from fav.util.text import format_bytes
 from fav.video import VideoInfo, probe, reaches
 from shared.command_names import command
 from shared.jobs import create_job
@@ -132,20 +132,12 @@ def _free_name(share: SharedDir, name: str) -> str:
 
 def _check_space(share: SharedDir, request: Request, source: VideoInfo, fields: dict[str, Any]) -> tuple[str, ...]:
     """A note if the files may not fit. Raises FavError if not even half of them do."""
-    ends = [end for end in (fields["stop"], source.frames) if end is not None]
-    if not ends or request.no_space_check:
+    frames = frames_of(source, fields)
+    if frames is None or request.no_space_check:
         return ()
-    frames = max(min(ends) - fields["start"], 0)
     need = DiskUsage(frames * BYTES * fields["width"] * fields["height"], 3 * frames)
-    free = share.system.free_bytes(share.layout.root), share.system.free_files(share.layout.root)
-    if need.fits(*free):
-        return ()
-    told = f"{format_bytes(need.size)} in {need.files} files, and {format_bytes(free[0])} are free"
-    if need.half.fits(*free):
-        return (f"{share.layout.root} may fill up: the flow takes {told}; nodes wait if the disk is full",)
-    raise FavError(
-        f"{share.layout.root}: the flow takes {told}; free some space, or choose a smaller --width or --range"
-    )
+    what = f"the flow of {frames} frames of {fields['width']}x{fields['height']}"
+    return compare_space(share, need, what, "or choose a smaller --width or --range")
 
 
 def _fill(share: SharedDir, layout: JobPaths, request: Request, fields: dict[str, Any], note: Any) -> dict:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import coordinator
+from fav.cli.tools import main
 from fav.pipeline.disk_space import BLOCK, DiskUsage, required_space
 from fav.util.text import format_bytes
 from shared import results
@@ -278,3 +279,23 @@ def children(pid: int) -> list[int]:
             if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
                 found.append(int(stat.parent.name))
     return found
+
+
+@pytest.mark.parametrize("blocks, outcome", [(None, "created"), (500, "tight"), (200, "refused")])
+def test_flow_job_is_compared_with_the_free_space_as_films_are(disk, clip, blocks, outcome):
+    root = disk.seen / "share"
+    open_share(root)
+    if blocks:
+        disk.leave_blocks(blocks)
+    result = call(main, "flow", clip, "flow", "--share", root, "--nodes", "0")
+    if outcome == "refused":
+        refused(result, "expected space for up to", "in 72 files for the flow of 24 frames of 96x64", "got ", "--range")
+        assert list((root / "jobs").iterdir()) == []
+    else:
+        assert "created job" in result.output, result.output
+        assert ("may fill up" in result.output) == (outcome == "tight")
+
+
+def test_flow_of_a_video_whose_length_only_the_duration_tells_is_compared_too(disk, tmp_path):
+    long = clips.make(tmp_path / "clip.mkv", *clips.X264, picture="color=red:size=64x64", rate=30, seconds=60)
+    refused(call(main, "flow", long, "flow", "--share", disk.seen / "share", "--nodes", "0"), "1800 frames of 64x64")

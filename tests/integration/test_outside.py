@@ -11,12 +11,13 @@ from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.task_names import encode_task, frame_task
 from fav.stylize.blend import blend, style_weight
 from fav.stylize.outside import split
-from fav.video import FrameReader, write_film
+from fav.video import FrameReader
 from shared.jobs import all_jobs
 from shared.shared_dir import open_share
 from tests.helpers import video_jobs as films
 from tests.helpers.clips import comment_of
 from tests.helpers.commands import call, refused
+from tests.helpers.restitching import is_film_of, restitched
 from tests.helpers.video_jobs import create, film_of, frames_of, index_of, start_node, work
 
 COUNT = 4
@@ -45,20 +46,6 @@ def jobs(tmp_path_factory, clip, style, other, mask):
     both = create(share, clip, style, frames=COUNT, name="both", mask=mask, outside=other)
     assert all(map(work, (inside, outside, both)))
     return inside, outside, both
-
-
-def is_film_of(film, job, clip, frames) -> bool:
-    out = film.with_name("expected.mp4")
-    write_film(out, clip, index_of(job), iter(frames), stop=COUNT, comment=comment_of(film))
-    expected = out.read_bytes()
-    out.unlink()
-    return film.read_bytes() == expected
-
-
-def restitched(job, *words):
-    result = call(coordinator.main, "stitch", job.share.layout.root, job.name, *words)
-    assert result.exit_code == 0, result.output
-    return job.share.layout.root / result.output.strip().splitlines()[-1].removeprefix("done: ")
 
 
 def test_each_style_has_the_frames_that_it_has_alone(jobs):

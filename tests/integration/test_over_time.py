@@ -13,48 +13,15 @@ from fav.model.runner import StyleRunner
 from fav.pipeline.job_control import submit_and_notify
 from fav.stylize.blend import blend, style_weight
 from fav.util.curve import parse
-from fav.video import FrameReader, write_film
+from fav.video import FrameReader
 from shared.jobs import all_jobs
-from shared.shared_dir import open_share
 from tests.helpers import video_jobs as films
 from tests.helpers.clips import comment_of
-from tests.helpers.commands import refused
+from tests.helpers.commands import call, refused
+from tests.helpers.restitching import is_film_of, restitched
 from tests.helpers.video_jobs import create, film_of, frames_of, index_of, start_node, work
 
-COUNT, SIZE = 6, (96, 64)
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory, clip, style):
-    """A finished job of the default options: the first frames of the clip."""
-    job = create(open_share(tmp_path_factory.mktemp("plain")), clip, style, frames=COUNT)
-    assert work(job)
-    return job
-
-
-@pytest.fixture(scope="module")
-def sources(plain, clip) -> list[np.ndarray]:
-    with FrameReader(clip, SIZE) as reader:
-        return [reader.read(number, index_of(plain)) for number in range(COUNT)]
-
-
-def call(*words):
-    return CliRunner().invoke(coordinator.main, [str(word) for word in words])
-
-
-def is_film_of(film, job, clip, frames) -> bool:
-    """Whether a film is that of these frames, with the job's times and sound, to the byte."""
-    out = film.with_name("expected.mp4")
-    write_film(out, clip, index_of(job), iter(frames), stop=COUNT, comment=comment_of(film))
-    expected = out.read_bytes()
-    out.unlink()
-    return film.read_bytes() == expected
-
-
-def restitched(job, *words):
-    result = call("stitch", job.share.layout.root, job.name, *words)
-    assert result.exit_code == 0, result.output
-    return job.share.layout.root / result.output.strip().splitlines()[-1].removeprefix("done: ")
+COUNT = 6  # frames of `plain`
 
 
 def test_strength_over_frames_acts_on_published_frames(plain, sources, clip, style, share):
@@ -102,7 +69,8 @@ def other(tmp_path_factory):
 
 
 def test_each_frame_is_painted_with_its_own_mixture(share, clip, style, other):
-    job = create(share, clip, style, frames=4, no_temporal=True, mix=((other, "0f:1,2f:0"),))
+    mix = ((other, "0f:1,2f:0"),)
+    job = create(share, clip, style, frames=4, no_temporal=True, mix=mix, precision="float32")
     assert work(job, backend="torch")
     with FrameReader(clip) as reader:
         source = [reader.read(number, index_of(job)) for number in range(4)]
@@ -112,7 +80,7 @@ def test_each_frame_is_painted_with_its_own_mixture(share, clip, style, other):
 
 
 def submitted(share, clip, style, name, words):
-    assert call("submit", share.layout.root, clip, style, "--name", name, *words).exit_code == 0
+    assert call(coordinator.main, "submit", share.layout.root, clip, style, "--name", name, *words).exit_code == 0
     return next(job for job in all_jobs(share) if job.name == name)
 
 
@@ -140,11 +108,11 @@ def test_everything_over_time_is_the_same_film_of_one_node_and_of_three(share, c
 
 def test_curves_are_recorded_and_equal_ones_join(share, clip, style, other):
     line = ("submit", share.layout.root, clip, style, "--name", "job", "--mix", f"{other}@0s:1,0.50s:0", "--strength")
-    assert call(*line, "0:0,0.5:1").exit_code == 0
+    assert call(coordinator.main, *line, "0:0,0.5:1").exit_code == 0
     (job,) = all_jobs(share)
     assert (job.manifest.spec["mix_weights"], job.manifest.spec["strength"]) == (["0:1,0.5:0"], "0:0,0.5:1")
-    assert "joined" in call(*line, "0.0s:0.0,.5:1").output
-    refused(call(*line, "0:0,0.6:1"), "--strength 0:0,0.5:1, not --strength 0:0,0.6:1")
+    assert "joined" in call(coordinator.main, *line, "0.0s:0.0,.5:1").output
+    refused(call(coordinator.main, *line, "0:0,0.6:1"), "--strength 0:0,0.5:1, not --strength 0:0,0.6:1")
 
 
 @pytest.mark.parametrize(
@@ -164,20 +132,23 @@ def test_curves_are_recorded_and_equal_ones_join(share, clip, style, other):
 )
 def test_curves_that_cannot_be_are_refused_before_there_is_a_job(share, clip, style, words, complaint):
     words = [str(word).replace("STYLE", str(style)) for word in words]
-    result = call("submit", share.layout.root, clip, style, *words)
+    result = call(coordinator.main, "submit", share.layout.root, clip, style, *words)
     assert result.exit_code == 2 and complaint in result.output.splitlines()[-1], result.output
     assert all_jobs(share) == []
 
 
 def test_stitch_refuses_curves_beyond_the_end_and_a_masks_strength_without_mask(plain):
     line = ("stitch", plain.share.layout.root, plain.name)
-    refused(call(*line, "--strength", "0:0,40:1"), "--strength: expected times up to 2 s")
-    refused(call(*line, "--mask-strength", "0.5"), "--mask-strength: expected a job with a mask, or --mask")
+    refused(call(coordinator.main, *line, "--strength", "0:0,40:1"), "--strength: expected times up to 2 s")
+    refused(
+        call(coordinator.main, *line, "--mask-strength", "0.5"),
+        "--mask-strength: expected a job with a mask, or --mask",
+    )
 
 
 def test_weights_above_one_in_total_leave_nothing_to_the_first_style(share, clip, style, other):
     mix = ((other, "0f:1,2f:0.5"), (style, "0f:1,2f:0.5"))
-    job = create(share, clip, style, frames=3, no_temporal=True, mix=mix)
+    job = create(share, clip, style, frames=3, no_temporal=True, mix=mix, precision="float32")
     assert work(job, backend="torch")
     with FrameReader(clip) as reader:
         source = reader.read(0, index_of(job))

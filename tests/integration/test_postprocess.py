@@ -8,73 +8,31 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from shlex import quote
 
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import coordinator
 from fav.errors import FavError
-from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.disk_space import DiskUsage, required_space
 from fav.pipeline.spec import JobSpec
 from fav.stylize.blend import blend, transfer_chroma
 from fav.stylize.postprocess import check_mask, mask_frames
 from fav.stylize.settings import network_size
 from fav.util.images import resize
-from fav.video import FrameReader, write_film
 from shared.jobs import all_jobs
-from shared.shared_dir import open_share
 from tests.helpers import video_jobs as films
 from tests.helpers.checkout import ROOT
 from tests.helpers.clips import comment_of, ffmpeg
-from tests.helpers.commands import refused
+from tests.helpers.commands import call, refused
+from tests.helpers.restitching import is_film_of, restitched, told_name
 from tests.helpers.timelines import SPEC
-from tests.helpers.video_jobs import create, film_of, frames_of, index_of, start_node, work
+from tests.helpers.video_jobs import create, film_of, frames_of, start_node, work
 
-COUNT = 4
+COUNT = 6  # frames of `plain`
 SIZE = (96, 64)
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory, clip, style):
-    """A finished job of the default options: the first frames of the clip."""
-    job = create(open_share(tmp_path_factory.mktemp("plain")), clip, style, frames=COUNT)
-    assert work(job)
-    return job
-
-
-@pytest.fixture(scope="module")
-def sources(plain, clip) -> list[np.ndarray]:
-    with FrameReader(clip, SIZE) as reader:
-        return [reader.read(number, index_of(plain)) for number in range(COUNT)]
-
-
-def is_film_of(film, job, clip, frames) -> bool:
-    """Whether a film is that of these frames, with the job's times and sound, to the byte."""
-    spec, out = JobArtifacts(job).spec, film.with_name("expected.mp4")
-    comment = comment_of(film)
-    write_film(out, clip, index_of(job), iter(frames), start=spec.start, stop=spec.stop, comment=comment)
-    expected = out.read_bytes()
-    out.unlink()
-    return film.read_bytes() == expected
-
-
-def restitched(job, *words) -> Path:
-    """The film that `coordinator.py stitch` makes of a job with these options."""
-    return job.share.layout.root / told_name(call("stitch", job.share.layout.root, job.name, *words))
-
-
-def call(*words):
-    return CliRunner().invoke(coordinator.main, [str(word) for word in words])
-
-
-def told_name(result) -> str:
-    assert result.exit_code == 0, result.output
-    return result.output.strip().splitlines()[-1].removeprefix("done: ")
 
 
 def picture(path, levels: np.ndarray):
@@ -159,9 +117,11 @@ def test_masks_that_do_not_fit_are_refused_before_there_is_a_job(share, clip, st
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "cut.png").write_bytes(picture(tmp_path / "whole.png", np.zeros((64, 96))).read_bytes()[:20])
     submit = ("submit", share.layout.root, clip, style, "--mask")
-    refused(call(*submit, tmp_path / "short.mp4"), "--mask", "short.mp4", "or 24 frames", "got 3 frames")
+    refused(
+        call(coordinator.main, *submit, tmp_path / "short.mp4"), "--mask", "short.mp4", "or 24 frames", "got 3 frames"
+    )
     for name in ("missing.png", "text.png", "cut.png", ".", "none_%03d.png"):
-        refused(call(*submit, tmp_path / name), str(tmp_path / name))
+        refused(call(coordinator.main, *submit, tmp_path / name), str(tmp_path / name))
     assert all_jobs(share) == []
     check_mask(tmp_path / "long.mkv", clip)  # of as many frames, though its container does not say so
 
@@ -241,17 +201,21 @@ def test_controls_are_recorded_and_others_are_refused_with_the_cure(share, clip,
     assert (spec.strength, spec.style_scale, spec.preserve_colors) == (0.4, 2.0, False)
     assert spec.postprocess_settings(share.layout.root).mask.read_bytes() == mask.read_bytes()
     submit = ("submit", share.layout.root, clip, style, "--name", "job")
-    told_name(call(*submit, "--strength", 0.4, "--mask", mask, "--style-scale", 2))
+    told_name(call(coordinator.main, *submit, "--strength", 0.4, "--mask", mask, "--style-scale", 2))
     stitch = f"coordinator.py stitch {quote(str(share.layout.root))} job"
     refused(
-        call(*submit, "--strength", 0.5, "--preserve-colors", "--mask", mask, "--style-scale", 2),
+        call(coordinator.main, *submit, "--strength", 0.5, "--preserve-colors", "--mask", mask, "--style-scale", 2),
         "--strength 0.4, not --strength 0.5",
         "no --preserve-colors, not --preserve-colors",
         f"{stitch} --strength 0.5 --preserve-colors",
     )
     picture(mask, np.full((4, 4), 8))
-    refused(call(*submit, "--strength", 0.4, "--mask", mask, "--style-scale", 2), "mask has another content", stitch)
-    other = call(*submit, "--strength", 0.5, "--style-scale", 3)
+    refused(
+        call(coordinator.main, *submit, "--strength", 0.4, "--mask", mask, "--style-scale", 2),
+        "mask has another content",
+        stitch,
+    )
+    other = call(coordinator.main, *submit, "--strength", 0.5, "--style-scale", 3)
     refused(other, "--style-scale 2, not --style-scale 3")
     assert "stitch" not in other.output  # its frames are others
 
@@ -281,7 +245,11 @@ def test_estimate_of_room_counts_a_masks_images_and_published_frames_at_their_si
 
 
 def test_mask_and_no_mask_exclude_each_other(plain, tmp_path):
-    refused(call("stitch", plain.share.layout.root, "--mask", tmp_path / "a.png", "--no-mask"), "--mask", "--no-mask")
+    refused(
+        call(coordinator.main, "stitch", plain.share.layout.root, "--mask", tmp_path / "a.png", "--no-mask"),
+        "--mask",
+        "--no-mask",
+    )
 
 
 @pytest.mark.parametrize("change", [
@@ -298,5 +266,5 @@ def test_record_with_controls_that_make_no_sense_is_refused(change):
 
 @pytest.mark.parametrize("option, value", [("--strength", "nan"), ("--style-scale", "nan")])
 def test_no_number_is_no_control(share, clip, style, option, value):
-    result = call("submit", share.layout.root, clip, style, option, value)
+    result = call(coordinator.main, "submit", share.layout.root, clip, style, option, value)
     assert result.exit_code == 2 and f"'{option}': expected a number from " in result.output and not all_jobs(share)

@@ -63,8 +63,10 @@ def test_all_paint_what_the_network_paints(backend, arch, in_channels):
         found = exact.stylize(*pieces(*size))
         assert found.dtype == np.uint8 and found.flags.c_contiguous
         assert np.abs(found - expected).max() <= 1 and np.mean(found != expected) < 0.01
-        differences = np.abs(rough.stylize(*pieces(*size)) - expected)
-        assert differences.mean() < 2 and (size != sizes[-1] or differences.mean() < 0.8)
+        roughly = rough.stylize(*pieces(*size))
+        assert roughly.shape == expected.shape and roughly.dtype == np.uint8
+        # A norm over one pixel makes a large difference of a rounding.
+        assert size == (1, 1) or np.abs(roughly - expected).mean() < 1
 
 
 @pytest.mark.parametrize("arch", STRINGS + MARKED)
