@@ -66,7 +66,7 @@ class Identity:
 
     @classmethod
     def from_bytes(cls, data: bytes, where: Path) -> "Identity":
-        """Raises JobQueueError where this is not an identity of ours."""
+        """Parse an identity. Raises JobQueueError if it is not valid."""
         try:
             fields = json.loads(data)
             if fields["version"] > VERSION:

@@ -32,7 +32,7 @@ LONGEST_CHUNK = 240  # frames: a longer one saves less than 3 % of the work
 LEAST_WORK = 600 * 640 * 360  # pixels of a film: one thread paints as many in a minute, so nobody waits long for it
 SCENE = Scene(192, 108, "handheld", frames=1)  # drawn frames, whose flow is exact; without a cut
 BEFORE = 6  # frames of them that one chain has and the other has not
-KEPT = 3.0  # gray levels (RMSE): styles that ship have 0.2 or less by then, those that kept their past for seconds 7
+KEPT = 3.0  # gray levels (RMSE): bundled styles have 0.2 or less, earlier styles with visible joints had 7
 
 
 def chunk_length(frames: int | None, size: tuple[int, int], longest: int | None = None) -> int | None:
@@ -68,7 +68,9 @@ def with_chunk(request: Request, source: VideoInfo, size: tuple[int, int]) -> tu
     length = None if request.no_temporal else chunk_length(frames, size, _longest_shot(request, frames))
     kept = length is not None and max(_kept_pasts(request)) > KEPT
     if kept:
-        said = f"shots stay whole: the style keeps its past for more than {CROSSFADE} frames, so joints would show"
+        said = (
+            f"shots stay whole: the style depends on more than {CROSSFADE} earlier frames, so joints would be visible"
+        )
     elif length is None:
         said = "shots stay whole: the film is short, or none of its shots is long enough"
     else:
@@ -80,17 +82,17 @@ def with_chunk(request: Request, source: VideoInfo, size: tuple[int, int]) -> tu
 
 
 def _kept_pasts(request: Request) -> Iterator[float]:
-    """How much of their past all styles of a request keep."""
+    """Yield `kept_past` of all styles of a request."""
     yield from (kept_past(request.style, mix) for mix in mixtures(request.mix))
     if request.outside:
         yield kept_past(request.outside)
 
 
 def kept_past(style: Path, mix: tuple[tuple[Path, float], ...] = ()) -> float:
-    """How much of its past a style keeps: the RMSE, in gray levels, between two chains of one drawn scene.
+    """How strongly a style depends on earlier frames: the RMSE, in gray levels, between two chains of one drawn scene.
 
     One chain begins BEFORE frames earlier. They are compared CROSSFADE frames after the other has begun, which is where
-    a film changes from one chunk to the next. FavError where a style cannot be read.
+    a film changes from one chunk to the next. Raises FavError if a style cannot be read.
     """
     return _kept_past(tuple((hash_of(path), str(path), weight) for path, weight in ((style, 1.0), *mix)))
 

@@ -104,7 +104,7 @@ def valley(width: int, height: int, t: float) -> np.ndarray:
 
 
 def chord(frames: int) -> np.ndarray:
-    """A soft chord as long as so many frames: (2, N) float32 at 48000 a second, left and right differ."""
+    """A soft chord as long as `frames` frames: (2, N) float32 at 48000 samples per second; left and right differ."""
     t = np.arange(frames * AUDIO_RATE // RATE) / AUDIO_RATE
     length = frames / RATE
     swell = np.clip(np.minimum(t, length - t) / 0.6, 0, 1)
