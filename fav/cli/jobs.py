@@ -259,9 +259,7 @@ def stitch(
         if not spec.is_images:
             share.publish_no_replace(private, final)
         elif not unpack_images(node, private, final):
-            raise JobQueueError(
-                f"{final}: expected a new directory, but somebody has put files there; choose another --out"
-            )
+            raise JobQueueError(f"{final}: expected a new directory, but there are files in it; choose another --out")
     for note in notes:
         click.echo(note)
     click.echo(f"done: {final}")

@@ -425,7 +425,7 @@ def _train_here(
         logger.info("%s", note)
     trainer = loop.trainer
     if trainer.iteration:
-        logger.info("going on after iteration %d", trainer.iteration)
+        logger.info("continuing after iteration %d", trainer.iteration)
     workers = workers if workers is not None else 1 if trainer.device.type == "cpu" else 8
     if workers and not can_have_workers():
         logger.warning(
@@ -435,7 +435,7 @@ def _train_here(
     outcome = loop.run(batches, workers)
     state = outcome.verdict if trainer.iteration else "not begun"
     if outcome.signal:
-        tell(f"stopped after iteration {trainer.iteration}; the same line goes on; the style is {state}")
+        tell(f"stopped after iteration {trainer.iteration}; the same line continues; the style is {state}")
         sys.exit(128 + outcome.signal)
     tell(f"done: {outputs.out}, {trainer.iteration} iterations in {duration(trainer.seconds)}; the style is {state}")
     if (limits.iterations is None or trainer.iteration < limits.iterations) and state != "ready":
