@@ -147,7 +147,7 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
 
 
 class StitchCommand(click.Command):
-    """`stitch`: it says of an option that decides the frames what to do instead."""
+    """The command `stitch`. For an option that changes the frames, its error says what to do instead."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:

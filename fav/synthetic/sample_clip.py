@@ -1,4 +1,4 @@
-"""A clip to try things on: two painted scenes with a moving camera, moving things, a cut and a chord.
+"""The sample clip: two drawn scenes with a moving camera, moving objects, a cut and a chord.
 
 Everything is drawn from numbers, so there is nothing to download; the same size gives the same frames.
 Distances are in units of 1/360 of the height, so that a larger clip shows the same scenes.

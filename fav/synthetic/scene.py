@@ -1,8 +1,8 @@
-"""A scene of which everything is known: every pixel's motion, and whether it was in sight one frame before.
+"""Synthetic scenes with exact ground truth: the motion of every pixel, and whether it was visible one frame before.
 
-Flat layers one behind the other (a far plane, a ridge, blobs), each with a texture that is a formula, so that
-it can be sampled anywhere, under a camera and motions that are formulas, too. Distances are in units of 1/360 of
-the height; frames count from 0 within the scene. One cut in the middle leads to another scene of the same kind.
+A scene has flat layers one behind the other: a far plane, a ridge, blobs. Textures, motions and the camera are formulas, so
+they can be evaluated anywhere. Distances are in units of 1/360 of the height; frames are counted from 0 within the scene.
+One cut in the middle leads to another scene of the same kind.
 """
 
 from collections.abc import Callable
@@ -191,7 +191,7 @@ def _size_of_pixel(away: np.ndarray) -> float:
 
 
 def _covers(shot: int) -> list[Callable[[np.ndarray, np.ndarray], np.ndarray]]:
-    """For each layer how far a place of its plane lies within it, in units; negative outside."""
+    """For each layer, a function of a point of its plane: the distance to the edge in units, negative outside."""
 
     def everywhere(x, y):
         return np.full_like(x, np.inf)
