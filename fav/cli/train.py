@@ -472,12 +472,12 @@ def _typed(context: click.Context, name: str) -> bool:
 
 def _steady_network(name: str, typed: bool) -> tuple[str, list[str]]:
     """The loss network of --steady, and notes. It is `none` if the default network is not available."""
-    from fav.perceptual.pretrained import PUBLISHED, fetched
+    from fav.perceptual.pretrained import PUBLISHED, cached_network
 
     if typed or name not in PUBLISHED:
         return name, []
     try:
-        fetched(name)
+        cached_network(name)
         return name, []
     except FavError as error:
         return "none", [f"only pixels are compared: {error}"]

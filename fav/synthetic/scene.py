@@ -74,12 +74,13 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """How a frame hangs on another one of its shot.
+    """The exact flow from a frame to another one of its shot, and where it is reliable.
 
-    flow (H, W, 2) float32, pixels, to the other frame, rounded to a millionth: exactly 0 where nothing moves. seen
-    (H, W) uint8: RELIABLE where the other frame, fetched along the flow, shows the same point and nothing else
-    enters the interpolation; HIDDEN where that point is covered or out of the picture there; EDGE where the pixel
-    or what is fetched for it is a mixture of two layers.
+    Attributes:
+        flow: (H, W, 2) float32 pixels, to the other frame, rounded to a millionth: exactly 0 where nothing moves.
+        seen: (H, W) uint8. RELIABLE: the other frame, warped along the flow, shows the same point, and only this layer.
+            HIDDEN: the point is covered, or outside of the image, in the other frame. EDGE: the pixel, or the one that is
+            warped to it, is a mixture of two layers.
     """
 
     flow: np.ndarray
