@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
-# Makes or completes the virtual environment .venv in this checkout. Run it as often as you like.
+# Makes or completes the virtual environment .venv in this checkout. You can run it again at any time.
 #
-#   bash install.sh          what the program needs, and the command fav
-#   bash install.sh --dev    and what its tests need
+#   bash install.sh          the libraries of the program, and the command .venv/bin/fav
+#   bash install.sh --dev    also the libraries of its tests
 #
-# PYTHON=/path/to/python3.12 bash install.sh takes another interpreter than the first fitting one on PATH.
+# Without PYTHON, it uses the first suitable Python on PATH. To name another one: PYTHON=/path/to/python3.12 bash install.sh
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 
+usage() { sed -n '2,7s/^# \{0,1\}//p' install.sh; }
 lock=requirements.lock extra=openvino
 case "${1:-}" in
     "") ;;
     --dev) lock=requirements-dev.lock extra=dev ;;
-    *) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    -h | --help) usage; exit 0 ;;
+    *) echo "install.sh: expected --dev or nothing, got $1" >&2; usage >&2; exit 2 ;;
 esac
 
 fits() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; }
@@ -33,7 +35,7 @@ if ! "$python" -c 'import venv, ensurepip' 2> /dev/null; then
     exit 1
 fi
 
-# One at a time: two nodes may be started on one fresh machine at once.
+# Only one installation at a time: two nodes may be started at once on one fresh machine.
 exec 9> .install.lock
 command -v flock > /dev/null && flock 9
 
@@ -42,10 +44,10 @@ if ! fits .venv/bin/python; then
     "$python" -m venv --clear .venv
 fi
 install() { .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile "$@"; }
-# pip would compile one file after the other. All cores take less time; what is no Python for this version is left out.
+# pip would compile one file after the other; all cores are faster. Files that do not compile with this Python are ignored.
 compile() { .venv/bin/python -m compileall -qq -j 0 "$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" || true; }
 
-# What pyproject.toml requires, one a line: of the program, or of one of its extras.
+# Prints what pyproject.toml requires, one per line: for the program, or for one of its extras.
 ranges() {
     .venv/bin/python - "${1:-}" << 'END'
 import re, sys, tomllib
@@ -77,7 +79,7 @@ else
                 echo "install.sh: expected the packages of the tests, got pip's errors above; without --dev, the program works" >&2
                 exit 1
             fi
-            echo "install.sh: going on without $extra, which makes processors faster: PyTorch runs the network" >&2
+            echo "install.sh: continuing without $extra; PyTorch runs the network instead, which is slower on processors" >&2
         fi
     fi
     opencv=$(.venv/bin/python -m pip list --disable-pip-version-check 2> /dev/null | grep -ci '^opencv' || true)
@@ -90,14 +92,14 @@ else
     echo "install.sh: done: $(.venv/bin/python -c 'import torch, cv2, av; print("PyTorch", torch.__version__, " OpenCV", cv2.__version__, " PyAV", av.__version__)')"
 fi
 
-# The command fav, of the sources here. (The Containerfile runs this once before it has them.)
+# The command fav, which runs the sources in this checkout. (The Containerfile runs this script once before they are copied.)
 program=.venv/program-$(cat pyproject.toml | sha256sum | cut -c1-16)
 if [ -e fav/__init__.py ] && ! { [ -e "$program" ] && [ -x .venv/bin/fav ]; }; then
     new='import setuptools, sys; sys.exit(int(setuptools.__version__.split(".")[0]) < 77)'
-    .venv/bin/python -c "$new" 2> /dev/null && isolation=--no-build-isolation || isolation=  # pip fetches one then
+    .venv/bin/python -c "$new" 2> /dev/null && isolation=--no-build-isolation || isolation=  # then pip downloads a newer setuptools
     if install --no-deps $isolation --editable .; then
         touch "$program"
     else
-        echo "install.sh: the command fav could not be made; .venv/bin/python node.py, coordinator.py and -m fav work without it" >&2
+        echo "install.sh: the command fav could not be installed; use .venv/bin/python with node.py, coordinator.py or -m fav" >&2
     fi
 fi

@@ -2,18 +2,18 @@
 
 Each line imports only from the lines below it:
 
-    cli                                 command lines: what was typed becomes a call
+    cli                                 command lines: they turn arguments into calls
     web                                 the page of `fav web`
     launch                              start nodes: here, by ssh, by Slurm, by Dask
-    report                              a job afterwards, on one page
-    monitor                             a job now: one snapshot, which every view only renders
-    pipeline                            the one bridge between videos and the job system in `shared`
+    report                              a page about a job
+    monitor                             the state of a job: one snapshot, which every view only renders
+    pipeline                            connects videos with the job system in `shared`
     training                            learn a style
-    stylize, evaluation, synthetic      the recurrence and its engine; metrics; made-up clips
+    stylize, evaluation, synthetic      the recurrence and its engine; metrics; images and clips that are drawn
     video, flow, perceptual             codecs; optical flow, consistency and warp; the loss network
     model                               networks, style files, backends, devices
-    util                                small things without a subject
-    errors                              what a user reads; its root is `shared.errors.UserError`
+    util                                general functions
+    errors                              the error of this package; its root is `shared.errors.UserError`
 """
 
 import os
@@ -28,6 +28,5 @@ _home = _here / "_private" if (_here / "_private").is_dir() else _here.parent
 if str(_home) not in sys.path:
     sys.path.insert(0, str(_home))
 
-# Read when OpenCV is imported: of a file that claims more pixels, in a format whose head nobody else here reads (`images`),
-# it decodes nothing.
+# OpenCV reads this when it is imported. It then refuses images of more pixels, in formats that `fav.util.images` does not check.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 28))

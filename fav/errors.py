@@ -1,4 +1,4 @@
-"""The errors of everything but the job system, which `shared` knows nothing of."""
+"""The error of `fav`. The job system in `shared` has errors of its own; both have the root `UserError`."""
 
 from shared.errors import TYPES_BY_ERRNO, UserError, file_type, sanitize
 
@@ -6,4 +6,4 @@ __all__ = ["TYPES_BY_ERRNO", "FavError", "file_type", "sanitize"]
 
 
 class FavError(UserError):
-    """A video, a style, an option or a machine is not as it should be."""
+    """A video, a style, an option or a machine is not as expected. The message says what was expected, and the cure."""

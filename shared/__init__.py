@@ -4,7 +4,7 @@ It knows nothing of video. From the bottom up:
 
     errors              the root of every error that a user reads, and those of the job system
     command_names       how the user types a command: `fav status` or `coordinator.py status`
-    option_types        numbers and words on command lines, and what is said of a bad one
+    option_types        types of options on command lines, and their error messages
     filesystem          the only module that touches the file system, the clock and the process table
     paths               where each file of the shared directory lies
     settings            times that are the same for all nodes of a shared directory

@@ -44,10 +44,12 @@ RECORD_LIMIT = 1 << 20  # no identity, manifest or attempt of ours comes near 1 
 
 @dataclass
 class Removal:
-    """What `FileSystem.remove` did.
+    """The result of `FileSystem.remove`.
 
-    `foreign` are the entries that it left because they are not ours. `failed` is whether it failed to remove one of ours.
-    `freed` are the bytes of the removed files; a file that has another hard link frees none.
+    Attributes:
+        foreign: entries that were left because this program did not make them.
+        failed: whether an entry of this program could not be removed.
+        freed: bytes of the removed files. A file that has another hard link frees none.
     """
 
     foreign: list[Path] = field(default_factory=list)
@@ -177,7 +179,7 @@ class FileSystem:
             return self._bytes(fd, size), info.st_mtime_ns / 1e9
 
     def ends(self, path: Path, head: int, tail: int) -> tuple[bytes, bytes]:
-        """The first `head` and the last `tail` bytes of a regular file, as for `read`; fewer where it is shorter."""
+        """The first `head` and the last `tail` bytes of a regular file, as for `read`; fewer if it is shorter."""
         with self._regular(path) as (fd, info):
             return self.os.pread(fd, head, 0), self.os.pread(fd, tail, max(info.st_size - tail, 0))
 
@@ -257,7 +259,7 @@ class FileSystem:
         return info.f_bavail * info.f_frsize
 
     def free_files(self, path: Path) -> int | None:
-        """How many more files (inodes) there can be; None where the file system does not count them."""
+        """The number of free inodes; None if the file system does not count them."""
         info = self.os.statvfs(path)
         return info.f_favail if info.f_files else None
 

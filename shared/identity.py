@@ -36,7 +36,7 @@ class Identity:
     pid: int
     start: int
     about: str = ""  # numeric class and device, for people
-    label: str = ""  # what the operator calls its host, where that is another name
+    label: str = ""  # the operator's name of its host, if it differs from the host name
     version: int = VERSION
 
     @classmethod
@@ -66,7 +66,7 @@ class Identity:
 
     @classmethod
     def from_bytes(cls, data: bytes, where: Path) -> "Identity":
-        """Raises JobQueueError where this is not an identity of ours."""
+        """Parse an identity. Raises JobQueueError if it is not valid."""
         try:
             fields = json.loads(data)
             if fields["version"] > VERSION:

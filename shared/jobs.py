@@ -48,7 +48,7 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes, where: Path) -> "Manifest":
-        """Raises JobQueueError where this is not a manifest that this version can serve."""
+        """Parse a manifest. Raises JobQueueError if it is not valid, or needs a newer version."""
         try:
             fields = json.loads(data)
             if fields["version"] > VERSION:

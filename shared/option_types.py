@@ -39,7 +39,7 @@ class ChoiceType(click.Choice):
 
 
 def shown(value: object) -> str:
-    """A bad value as it stands in a message: quoted, and not longer than MAX_SHOWN letters."""
+    """A bad value for a message: quoted, and at most MAX_SHOWN characters long."""
     text = str(value)
     return repr(text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…")
 

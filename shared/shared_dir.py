@@ -24,7 +24,7 @@ class SharedDir:
         layout: its paths.
         system: access to its files.
         hard_links: whether it supports them.
-        is_new: it was no shared directory before.
+        is_new: it was not a shared directory before.
         id: the random one of its marker, None without a marker.
         read_only: opened by a command that changes nothing.
         files: the names of its jobs' files.

@@ -133,7 +133,7 @@ def _write_record(fields: dict) -> None:
 
 
 def _import(name: str) -> ModuleType:
-    """Import a module. Nothing is garbage meanwhile: looking for some takes an eighth of the time of PyTorch's import."""
+    """Import a module without garbage collection, which would take an eighth of the time of PyTorch's import."""
     gc.disable()
     try:
         return importlib.import_module(name)

@@ -32,17 +32,17 @@ atexit.register(gc.freeze)  # the last collection would take 0.4 s where PyTorch
 
 EXIT_USAGE = 2
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}  # of a command line, for click
-_ROOM = "no space; free some: {clean} removes a job with its frames"
-_RIGHTS = "this user may not; correct the permissions, or choose another place"
+_SPACE = "no space; free some: {clean} removes a job with its frames"
+_RIGHTS = "this user is not allowed to; correct the permissions, or choose another place"
 _NAME = "the file system there does not take this name; choose another one"
 _SERVER = "its disk or server does not answer as it should; try again, or choose another place"
 SURROUNDINGS = {  # errors of the machine that prevent reading or writing files, and the cure
-    errno.ENOSPC: _ROOM,
-    errno.EDQUOT: _ROOM,
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
     errno.EFBIG: "the file is too large for this machine; raise the limit (ulimit -f), or choose another file system",
-    errno.ENOTDIR: "something else has the place of a directory; move it away, and the directory itself back",
+    errno.ENOTDIR: "a file has the name of a directory; move the file away, and restore the directory",
     errno.ENAMETOOLONG: "no file can have so long a name; choose a shorter one",
-    errno.ELOOP: "a symbolic link leads in a circle, or is where none may be; correct it",
+    errno.ELOOP: "a symbolic link leads in a circle, or is not allowed there; correct it",
     errno.EILSEQ: _NAME,
     errno.EINVAL: _NAME,  # of an error that names a file; vfat and SMB refuse ':' and '?' so
     errno.EROFS: "mounted read-only; choose another place, or mount it writable",
@@ -50,7 +50,7 @@ SURROUNDINGS = {  # errors of the machine that prevent reading or writing files,
     errno.EPERM: _RIGHTS,
     **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENOLCK), _SERVER),
     errno.EMFILE: "too many files are open in this process; raise the limit (ulimit -n)",
-    errno.ENFILE: "too many files are open on this machine; end what opens them",
+    errno.ENFILE: "too many files are open on this machine; end some programs",
 }
 
 

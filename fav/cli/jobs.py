@@ -147,7 +147,7 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
 
 
 class StitchCommand(click.Command):
-    """`stitch`: it says of an option that decides the frames what to do instead."""
+    """The command `stitch`. For an option that changes the frames, its error says what to do instead."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -259,9 +259,7 @@ def stitch(
         if not spec.is_images:
             share.publish_no_replace(private, final)
         elif not unpack_images(node, private, final):
-            raise JobQueueError(
-                f"{final}: expected a new directory, but somebody has put files there; choose another --out"
-            )
+            raise JobQueueError(f"{final}: expected a new directory, but there are files in it; choose another --out")
     for note in notes:
         click.echo(note)
     click.echo(f"done: {final}")

@@ -130,9 +130,9 @@ def mask(
         found = carry_mask(Path(video), timeline, masks, method, directory, settings, report_progress)
     for frame, part in found.parts.items():
         click.echo(f"frames {part.start} to {part[-1]} have the mask that was drawn on frame {frame}")
-    if len(found.sure) < found.frames:
+    if len(found.followed) < found.frames:
         click.echo("the mask is black in other shots; --also takes masks for them")
-    poor = [number for number, sure in sorted(found.sure.items()) if sure < POOR]
+    poor = [number for number, followed in sorted(found.followed.items()) if followed < POOR]
     if poor:
         click.echo(
             f"in {len(poor)} frames ({poor[0]} to {poor[-1]}) less than half of the mask can be followed to a drawn frame; "

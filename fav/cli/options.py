@@ -243,8 +243,8 @@ def job_option(name: str, unset: str | None = None):
 def _type(option: Option) -> click.ParamType:
     if option.name in OWN_TYPES:
         return OWN_TYPES[option.name]
-    if option.words:
-        return ChoiceType(option.words)
+    if option.allowed_values:
+        return ChoiceType(option.allowed_values)
     if option.kind == KINDS["curve"] and option.least is not None and option.most is not None:
         return CurveType(option.least, option.most)
     if option.least is not None:

@@ -42,8 +42,8 @@ def page() -> str:
 def _value(option: Option) -> str:
     if option.kind == KINDS["flag"]:
         return ""
-    if option.words:
-        return ", ".join(f"`{word}`" for word in option.words)
+    if option.allowed_values:
+        return ", ".join(f"`{word}`" for word in option.allowed_values)
     form = f"`{option.metavar}`" if option.metavar else ""
     return ": ".join(filter(None, (form, option.expected if option.least is not None or not form else "")))
 

@@ -83,7 +83,7 @@ def styles_in(shared: Path) -> dict[str, Path]:
 
 
 def _write_sheet(out: Path, found: dict[str, Path]) -> None:
-    """Write a picture of styles on the same drawn frame. A style that cannot be read or used is left out, and told."""
+    """Write a picture of styles on the same drawn frame. A style that cannot be used is left out, and a line says so."""
     import cv2
 
     from fav.model.backends import choose

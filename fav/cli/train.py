@@ -427,7 +427,7 @@ def _train_here(
         logger.info("%s", note)
     trainer = loop.trainer
     if trainer.iteration:
-        logger.info("going on after iteration %d", trainer.iteration)
+        logger.info("continuing after iteration %d", trainer.iteration)
     workers = workers if workers is not None else 1 if trainer.device.type == "cpu" else 8
     if workers and not can_have_workers():
         logger.warning(
@@ -437,7 +437,7 @@ def _train_here(
     outcome = loop.run(batches, workers)
     state = outcome.verdict if trainer.iteration else "not begun"
     if outcome.signal:
-        tell(f"stopped after iteration {trainer.iteration}; the same line goes on; the style is {state}")
+        tell(f"stopped after iteration {trainer.iteration}; the same line continues; the style is {state}")
         sys.exit(128 + outcome.signal)
     tell(f"done: {outputs.out}, {trainer.iteration} iterations in {duration(trainer.seconds)}; the style is {state}")
     if (limits.iterations is None or trainer.iteration < limits.iterations) and state != "ready":
@@ -474,12 +474,12 @@ def _typed(context: click.Context, name: str) -> bool:
 
 def _steady_network(name: str, typed: bool) -> tuple[str, list[str]]:
     """The loss network of --steady, and notes. It is `none` if the default network is not available."""
-    from fav.perceptual.pretrained import PUBLISHED, fetched
+    from fav.perceptual.pretrained import PUBLISHED, cached_network
 
     if typed or name not in PUBLISHED:
         return name, []
     try:
-        fetched(name)
+        cached_network(name)
         return name, []
     except FavError as error:
         return "none", [f"only pixels are compared: {error}"]

@@ -81,7 +81,7 @@ def web(shared: Path, port: int | None, host: str, names: tuple[str, ...], loss_
     click.echo(f"open http://{shown}:{port}/?token={access.token}")
     if not local:
         click.echo(UNENCRYPTED_WARNING.format(port=port, name=socket.gethostname()))
-    click.echo("Ctrl-C ends it; films go on without it")
+    click.echo("Ctrl-C ends it; films continue without it")
     page = Web(shared, access, train_words=("--loss-network", loss_network) if loss_network else ())
 
     class Server(uvicorn.Server):

@@ -30,7 +30,7 @@ class Carried:
     field: FlowField
 
     @property
-    def sure(self) -> float:
+    def followed(self) -> float:
         """The fraction of the mask, and of what is near it, that can be followed to the drawn frame; 0 if nothing is left."""
         near = cv2.dilate((self.mask > 127).astype(np.uint8), np.ones((NEAR, NEAR), np.uint8)) == 1
         return float(np.mean(self.field.reliability[near] == 1)) if near.any() else 0.0

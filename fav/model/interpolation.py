@@ -45,7 +45,7 @@ def load_mixture(
 
 
 class Mixture:
-    """Several styles of one architecture, of which weighted means can be made again and again."""
+    """Several styles of one architecture, and the weighted means of their weights."""
 
     def __init__(self, style: Path, others: Sequence[Path]):
         """Load the styles.

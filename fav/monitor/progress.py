@@ -129,7 +129,7 @@ class ProgressTracker:
         return self._seen
 
     def opening(self) -> str:
-        """What nodes do before the first frame is finished, where the number of frames is not known yet."""
+        """The step before the first frame, while the number of frames is still unknown."""
         if self.artifacts.index_progress().index_segments or claimed(self.artifacts.job):
             return "reading the video"
         return "nodes are getting ready"

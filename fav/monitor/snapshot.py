@@ -25,7 +25,7 @@ from shared.paths import Task
 from shared.results import read_head
 from shared.shared_dir import SharedDir
 
-# What reads films (OpenCV, PyAV) is imported where a film is looked at: all commands import this module.
+# Modules that read films import OpenCV and PyAV, so they are imported only for films: all commands import this module.
 if TYPE_CHECKING:
     from fav.monitor.pace import JobPace
     from fav.pipeline.artifacts import JobArtifacts
@@ -127,7 +127,7 @@ class NodeSnapshot:
         tasks: the tasks that it holds, of all jobs.
         frames: frames that it has published since the first snapshot; 0 in a single snapshot.
         rate: frames per second of these, None if unknown.
-        label: what the operator calls its machine, where that is another name.
+        label: the operator's name of its machine, if it differs from the host name.
     """
 
     node: str

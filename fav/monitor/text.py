@@ -96,7 +96,7 @@ def problems(job: JobSnapshot) -> list[str]:
 
 
 def count_nodes(nodes: Sequence[NodeSnapshot]) -> str:
-    """Return how many nodes there are in each state: `3 busy, 1 waiting`; empty where there are none."""
+    """Return how many nodes there are in each state: `3 busy, 1 waiting`; empty if there are none."""
     return ", ".join(f"{count} {state}" for state, count in Counter(node.state for node in nodes).items())
 
 

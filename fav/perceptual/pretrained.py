@@ -52,7 +52,7 @@ def load_loss_network(
     Raises:
         FavError: The file is missing, cannot be downloaded, or is not a known network.
     """
-    path = fetched(source) if source in PUBLISHED else Path(source)
+    path = cached_network(source) if source in PUBLISHED else Path(source)
     with unexpected_as_fav_error(f"loss network {source}"):
         state = _read(path)
         try:
@@ -69,7 +69,7 @@ def load_loss_network(
     return network, kind, fingerprint(path)
 
 
-def fetched(name: str) -> Path:
+def cached_network(name: str) -> Path:
     """Return the file of a published network in PyTorch's cache. Downloads and verifies it first if it is missing.
 
     Raises:
@@ -79,7 +79,7 @@ def fetched(name: str) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / file
     if path.exists():
         return path
-    logger.info("loss network %s: not here yet; it is fetched from %s%s to %s", name, URL, file, path)
+    logger.info("loss network %s: downloading %s%s to %s", name, URL, file, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(URL + file, str(path), hash_prefix=Path(file).stem.rpartition("-")[2])

@@ -29,10 +29,10 @@ from fav.video import VideoInfo
 
 NODES = 64  # machines for which the extra work and the waiting at the end are balanced; any number may come
 LONGEST_CHUNK = 240  # frames: a longer one saves less than 3 % of the work
-LEAST_WORK = 600 * 640 * 360  # pixels of a film: one thread paints as many in a minute, so nobody waits long for it
+LEAST_WORK = 600 * 640 * 360  # pixels of a film: one thread stylizes as many in a minute, so chunks are not worth while
 SCENE = Scene(192, 108, "handheld", frames=1)  # drawn frames, whose flow is exact; without a cut
 BEFORE = 6  # frames of them that one chain has and the other has not
-KEPT = 3.0  # gray levels (RMSE): styles that ship have 0.2 or less by then, those that kept their past for seconds 7
+KEPT = 3.0  # gray levels (RMSE): bundled styles have 0.2 or less, earlier styles with visible joints had 7
 
 
 def chunk_length(frames: int | None, size: tuple[int, int], longest: int | None = None) -> int | None:
@@ -55,7 +55,7 @@ def chunk_length(frames: int | None, size: tuple[int, int], longest: int | None 
 
 
 def with_chunk(request: Request, source: VideoInfo, size: tuple[int, int]) -> tuple[Request, tuple[str, ...]]:
-    """The request with what `--chunk auto` decides, and a line for the user; any other request as it is.
+    """Decide `--chunk auto`: return the request with the length of chunks, and a line for the user. Other requests stay.
 
     Args:
         request: A request whose cuts are read.
@@ -68,7 +68,9 @@ def with_chunk(request: Request, source: VideoInfo, size: tuple[int, int]) -> tu
     length = None if request.no_temporal else chunk_length(frames, size, _longest_shot(request, frames))
     kept = length is not None and max(_kept_pasts(request)) > KEPT
     if kept:
-        said = f"shots stay whole: the style keeps its past for more than {CROSSFADE} frames, so joints would show"
+        said = (
+            f"shots stay whole: the style depends on more than {CROSSFADE} earlier frames, so joints would be visible"
+        )
     elif length is None:
         said = "shots stay whole: the film is short, or none of its shots is long enough"
     else:
@@ -80,17 +82,17 @@ def with_chunk(request: Request, source: VideoInfo, size: tuple[int, int]) -> tu
 
 
 def _kept_pasts(request: Request) -> Iterator[float]:
-    """How much of their past all styles of a request keep."""
+    """Yield `kept_past` of all styles of a request."""
     yield from (kept_past(request.style, mix) for mix in mixtures(request.mix))
     if request.outside:
         yield kept_past(request.outside)
 
 
 def kept_past(style: Path, mix: tuple[tuple[Path, float], ...] = ()) -> float:
-    """How much of its past a style keeps: the RMSE, in gray levels, between two chains of one drawn scene.
+    """How strongly a style depends on earlier frames: the RMSE, in gray levels, between two chains of one drawn scene.
 
     One chain begins BEFORE frames earlier. They are compared CROSSFADE frames after the other has begun, which is where
-    a film changes from one chunk to the next. FavError where a style cannot be read.
+    a film changes from one chunk to the next. Raises FavError if a style cannot be read.
     """
     return _kept_past(tuple((hash_of(path), str(path), weight) for path, weight in ((style, 1.0), *mix)))
 
@@ -119,14 +121,14 @@ def _kept_past(styles: tuple[tuple[str | None, str, float], ...]) -> float:
 
 
 def _frames(request: Request, source: VideoInfo) -> int | None:
-    """How many frames a film has, as far as the container of its video tells."""
+    """The number of frames of a film, according to the container of its video; None if unknown."""
     guess = round(source.seconds * source.rate) if source.seconds and source.rate else None
     ends = [end for end in (request.last, source.frames or guess) if end is not None]
     return max(min(ends) - request.range[0], 0) if ends else None
 
 
 def _longest_shot(request: Request, frames: int | None) -> int | None:
-    """The frames of a film's longest shot, where the request gives its cuts."""
+    """The number of frames of a film's longest shot; None if the request does not give its cuts."""
     if frames is None or request.no_cuts or not request.read_cuts:
         return frames if request.no_cuts else None
     start = request.range[0]

@@ -33,7 +33,7 @@ def acquire_device(device: str, backend: str = "auto") -> str:
 
 
 def device_words(device: str) -> str:
-    """What `auto` chose, for people; empty on a machine without a GPU, where there was nothing to choose."""
+    """The device that `auto` chose, as text for users; empty on a machine without a GPU, which has no choice."""
     if not torch.cuda.is_available():
         return ""
     if device == "cpu":

@@ -1,6 +1,6 @@
-"""What a film says of itself, in its metadata: how it was made, so that it can be made again.
+"""The comment in a film's metadata: the command that makes the film again.
 
-It follows from the job's record alone, and has no user, host, time or directory: the same job gives the same bytes anywhere.
+It depends only on the job's record, and has no user, host, time or directory. So the same job gives the same bytes anywhere.
 """
 
 import os
@@ -18,14 +18,14 @@ from fav.pipeline.spec import INPUT_FIELDS, OPTIONS, JobSpec
 from fav.stylize.settings import PostprocessSettings
 from fav.util.image_sequence import is_sequence
 
-LONGEST_NAME, LONGEST = 200, 8000  # letters
-MOST_CUTS = 500  # that are written out
-# They change nothing of the film, or its name alone, or are said otherwise.
+LONGEST_NAME, LONGEST = 200, 8000  # characters
+MOST_CUTS = 500  # maximum number of cuts in the comment
+# Options that do not change the film, or only its name, or are expressed otherwise.
 LEFT_OUT = {"evaluate", "loss_network", "out", "width", "scale", "flow_unchecked"}
 
 
 def origin_of(request: Request) -> dict[str, str]:
-    """Return what a film's comment takes from a command line, for the job's record.
+    """Return the parts of a command line that a film's comment needs, for the job's record.
 
     Args:
         request: What was typed.
@@ -37,7 +37,7 @@ def origin_of(request: Request) -> dict[str, str]:
     named: dict[str, Any] = {"video": request.video, "read_cuts": request.read_cuts}
     named |= {name: getattr(request, name) for name in INPUT_FIELDS if name not in LEFT_OUT}
     named |= {f"mix-{number}": style for number, (style, _) in enumerate(request.mix, 1)}
-    sizes = [OPTIONS[name].typed(value) for name in ("width", "scale") if (value := getattr(request, name))]
+    sizes = [OPTIONS[name].as_typed(value) for name in ("width", "scale") if (value := getattr(request, name))]
     return {
         "version": fav.__version__,
         **{name: short_name(path) for name, path in named.items() if path is not None},
@@ -46,16 +46,16 @@ def origin_of(request: Request) -> dict[str, str]:
 
 
 def short_name(path: Path | str) -> str:
-    """Return a file's name; of numbered images with that of their directory, since all sequences are called alike."""
+    """Return a file's name. Numbered images get the name of their directory, too, because their own names are all alike."""
     whole = Path(os.path.abspath(path))
     name = f"{whole.parent.name}/{whole.name}" if is_sequence(str(path)) else whole.name
     return sanitize(name, LONGEST_NAME)
 
 
 def film_comment(spec: JobSpec) -> str | None:
-    """Return what the film of a job says of how it was made; None for a job of a version that did not record it.
+    """Return the comment of a job's film; None for a job of a version that did not record what it needs.
 
-    The options are those of the record, as they are typed. What has its default, or changes nothing of the film, is left out.
+    The options are those of the record, as they are typed. Defaults, and options that do not change the film, are left out.
     """
     if not spec.origin:
         return None
@@ -70,7 +70,7 @@ def film_comment(spec: JobSpec) -> str | None:
         value = _value(spec, names, name)
         if is_unset(value) or value == option.default:
             continue
-        words.append(option.typed(value))
+        words.append(option.as_typed(value))
         if name in INPUT_FIELDS:
             hashes.append((str(value), getattr(spec, f"{name}_hash")))
     line = " ".join(["fav run SHARED", shlex.quote(video), shlex.quote(style), *words])

@@ -1,4 +1,4 @@
-"""A film that is made with a style which a training still learns: its request goes into the record of the training."""
+"""The request of a film whose style is still being trained. It is stored in the record of the training."""
 
 import itertools
 import json
@@ -22,12 +22,12 @@ from shared.membership import Node
 from shared.paths import JobPaths
 from shared.shared_dir import SharedDir
 
-MAX_NAMES = 100  # that are tried for the job of the film, if others have taken its name meanwhile
+MAX_NAMES = 100  # names that are tried for the job of the film, if other jobs have its name
 FILE_OPTIONS = {name for name, option in OPTIONS.items() if option.kind in (KINDS["file"], KINDS["styles"])}
 
 
 def check_film(request: Request) -> None:
-    """Check a film whose style is a painting, as far as that is possible before there is the style.
+    """Check a film whose style is still a painting, as far as that is possible before the training.
 
     Raises:
         FavError: an input or option is not valid, or an option needs a file, which only a film with a style may have.
@@ -40,13 +40,12 @@ def check_film(request: Request) -> None:
             f"(fav train SHARED {request.style}), then make the film with the new style"
         )
     request.check()
-    check_request(
-        replace(request, style=next(iter(named_styles().values())))
-    )  # instead of the one that there is not yet
+    # Any style serves for the check, because the new one does not exist yet.
+    check_request(replace(request, style=next(iter(named_styles().values()))))
 
 
 def options_of(request: Request) -> dict[str, Any]:
-    """What decides whether two films are equal: the content of the video, and the options that were typed."""
+    """The values that two equal films have in common: the content of the video, and the options that were typed."""
     values = {name: getattr(request, name) for name in sorted(request.given)}
     return json.loads(json.dumps({"video": video_fingerprint(request.video), **values}))
 

@@ -89,7 +89,7 @@ def _same_content(result: Path, file: Path) -> bool:
 
 
 def _make_directory(node: Node, artifacts: JobArtifacts, files: dict[str, Task], directory: Path) -> bool:
-    """Make the directory with all files in one step; False if another one takes its name meanwhile.
+    """Make the directory with all files in one step. Returns False if another directory has taken its name.
 
     The files are linked below the node's temporary files first, with a list of their names, so that those of a node that
     dies are swept.

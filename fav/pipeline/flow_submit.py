@@ -153,7 +153,7 @@ def _fill(share: SharedDir, layout: JobPaths, request: Request, fields: dict[str
 
 def _provenance(request: Request, root: Path, fields: dict[str, Any]) -> dict[str, str]:
     """The record of the job's origin, for people."""
-    typed = [OPTIONS[name].typed(getattr(request, name)) for name in OPTIONS if name in request.given]
+    typed = [OPTIONS[name].as_typed(getattr(request, name)) for name in OPTIONS if name in request.given]
     words = [
         shlex.quote(os.path.abspath(request.video)),
         shlex.quote(fields["out"]),

@@ -83,7 +83,7 @@ class Option(OptionInfo, frozen=True, kw_only=True):
         return " ".join([self.text, *(f"{name}: {summary}." for name, summary in summaries.items())])
 
     @property
-    def words(self) -> tuple[str, ...]:
+    def allowed_values(self) -> tuple[str, ...]:
         """The allowed values; empty if any value of its type is allowed."""
         return tuple(self.choices() if callable(self.choices) else self.choices)
 
@@ -116,7 +116,7 @@ class Option(OptionInfo, frozen=True, kw_only=True):
             return False
         if self.odd and value % 2 == 0:
             return False
-        return not self.choices or value in self.words
+        return not self.choices or value in self.allowed_values
 
     def read(self, value: Any) -> Any:
         """Convert a value of a manifest. Raises FavError if it has another type or is not allowed."""
@@ -130,7 +130,7 @@ class Option(OptionInfo, frozen=True, kw_only=True):
         expected = f"{self.expected}, or nothing" if self.default is None else self.expected
         raise FavError(f"job: expected {self.name} to be {expected}, got {format_value(value)}; {CURE}")
 
-    def typed(self, value: Any) -> str:
+    def as_typed(self, value: Any) -> str:
         """The option with a value, as it is typed; `no --name` if it was left out."""
         if is_unset(value):
             has_word = self.unset in (self.metavar or "").split("|")  # such as `off`

@@ -44,7 +44,7 @@ def check_curves(values: Mapping[str, float | str], video: Path | str, source: V
 
 
 def _check_end(flag: str, curve: Curve, video: Path | str, source: VideoInfo) -> None:
-    """Check a curve against the length that a container reports; where it reports none, any curve may be right."""
+    """Check a curve against the length that the container reports. If it reports none, every curve is accepted."""
     rate = float(source.rate) if source.rate else None
     frames = source.frames or (ceil(source.seconds * rate) + 1 if source.seconds and rate else None)
     seconds = source.seconds or (source.frames / rate if source.frames and rate else None)

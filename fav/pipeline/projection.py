@@ -1,4 +1,4 @@
-"""Check what `--projection` says of a video against the video itself."""
+"""Check whether `--projection` fits the video."""
 
 from fav.errors import FavError
 from fav.pipeline.request import Request
@@ -23,7 +23,7 @@ def check_projection(request: Request, source: VideoInfo, size: tuple[int, int])
 
 
 def projection_notes(request: Request, source: VideoInfo) -> tuple[str, ...]:
-    """A note where a video says that it shows the whole sphere, and is stylized as an ordinary one."""
+    """A note if a video is marked as a 360° video, but is stylized as an ordinary one."""
     if request.projection != FLAT or source.sphere is None or not source.sphere.is_whole:
         return ()
     return ("the video says that it is a 360° video; --projection equirectangular stylizes it without seams",)

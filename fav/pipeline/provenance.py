@@ -70,7 +70,7 @@ def command_of(request: Request, root: Path) -> str:
             value = tuple((style.absolute(), weight) for style, weight in value)
         elif name in (*INPUT_FIELDS, "read_cuts") and value is not None and Path(value).exists():
             value = Path(value).absolute()
-        arguments.append(option.typed(value))
+        arguments.append(option.as_typed(value))
     return " ".join(["fav run", *arguments])
 
 

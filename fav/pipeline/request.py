@@ -158,7 +158,7 @@ def stitch_words(request: Request, names: Iterable[str]) -> str:
     for option in (OPTIONS[name] for name in OPTIONS if name in names):
         value = getattr(request, option.name)
         if not is_unset(value):
-            words.append(option.typed(value))
+            words.append(option.as_typed(value))
         elif option.name in ("mask", "preserve_colors"):
             words.append(f"--no-{option.flag.removeprefix('--')}")
     return " ".join(words)
@@ -167,16 +167,16 @@ def stitch_words(request: Request, names: Iterable[str]) -> str:
 def _difference(job: JobSpec, wanted: JobSpec, request: Request, options: list[Option]) -> str:
     """Describe the difference in options that decide the same fields of the spec, in the words that are typed."""
     typed = [option for option in options if not is_unset(getattr(request, option.name))]
-    asked = " ".join(option.typed(getattr(request, option.name)) for option in typed or options[:1])
+    asked = " ".join(option.as_typed(getattr(request, option.name)) for option in typed or options[:1])
     first = (typed or options)[0]
     match first.records:
         case ("start", "stop"):
-            has = OPTIONS["range"].typed((job.start, job.stop))
+            has = OPTIONS["range"].as_typed((job.start, job.stop))
             if first.name == "frames" and job.stop is not None and job.start == wanted.start:
-                has = first.typed(job.stop - job.start)
+                has = first.as_typed(job.stop - job.start)
         case ("width", "height"):
             if first.name == "width" and job.width != wanted.width:
-                has = first.typed(job.width)
+                has = first.as_typed(job.width)
             else:
                 has, asked = f"{job.width}x{job.height} pixels", f"{asked} ({wanted.width}x{wanted.height})"
         case ("cuts",):
@@ -186,14 +186,14 @@ def _difference(job: JobSpec, wanted: JobSpec, request: Request, options: list[O
         case ("mix_hashes", "mix_weights"):
             if job.mix_weights == wanted.mix_weights:
                 return f"{first.flag} has another content"
-            has = first.typed(tuple((Path("STYLE"), weight) for weight in job.mix_weights))
+            has = first.as_typed(tuple((Path("STYLE"), weight) for weight in job.mix_weights))
         case (recorded,) if recorded != first.name:
             before, after = getattr(job, recorded), getattr(wanted, recorded)
             if before is not None and after is not None:
                 return f"{first.flag} has another content"
-            has = first.typed(before and Path("FILE"))
+            has = first.as_typed(before and Path("FILE"))
         case _:
-            has = first.typed(getattr(job, first.name))
+            has = first.as_typed(getattr(job, first.name))
     return f"{has}, not {asked}"
 
 

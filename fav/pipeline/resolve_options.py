@@ -48,11 +48,11 @@ def with_loss_network(request: Request) -> tuple[Request, tuple[str, ...]]:
     """
     if not request.evaluate:
         return request, ()
-    from fav.perceptual.pretrained import PUBLISHED, fetched
+    from fav.perceptual.pretrained import PUBLISHED, cached_network
 
     name = str(request.loss_network or LOSS_NETWORK)
     try:
-        return replace(request, loss_network=fetched(name) if name in PUBLISHED else request.loss_network), ()
+        return replace(request, loss_network=cached_network(name) if name in PUBLISHED else request.loss_network), ()
     except FavError as error:
         if request.loss_network:
             raise

@@ -664,7 +664,7 @@ def form() -> list[dict[str, Any]]:
             "default": each.default,
             "least": each.least,
             "most": each.most,
-            "choices": list(each.words),
+            "choices": list(each.allowed_values),
             "help": each.help,
             "changes": each.changes,
             "unset": each.unset,

@@ -39,7 +39,7 @@ def film_notes(request: Request, options: dict) -> tuple[str, ...]:
 
 
 def picture_notes(request: Request) -> tuple[str, ...]:
-    """A note where the video is one picture, of which somebody may want a picture."""
+    """A note if the video is one image: the user may want a stylized image instead of a film."""
     if Path(request.video).suffix.lower() not in READ_SUFFIXES:
         return ()
     return (
@@ -48,7 +48,7 @@ def picture_notes(request: Request) -> tuple[str, ...]:
 
 
 def stroke_notes(request: Request, source: VideoInfo, width: int) -> tuple[str, ...]:
-    """A note where a film is much smaller than its video, and its strokes are not: it does not show what the large one will."""
+    """A note if a film is much smaller than its video: strokes do not shrink with it, so it looks different at full size."""
     ratio = width / source.width
     if ratio > SMALL or "style_scale" in request.given:
         return ()

@@ -101,11 +101,11 @@ class TrainingJob(Struct, frozen=True, forbid_unknown_fields=True):
         return -(-self.iterations // self.task_iterations)
 
     def iterations_after(self, tasks: int) -> int:
-        """The iterations that a chain has done after so many tasks."""
+        """The number of iterations after `tasks` tasks of a chain."""
         return min(tasks * self.task_iterations, self.iterations)
 
     def has_sheet(self, tasks: int) -> bool:
-        """Whether there is a sheet after so many tasks; the last one comes with the style."""
+        """Whether there is a contact sheet after `tasks` tasks; the last sheet comes with the style."""
         quarter = lambda done: SHEETS * done // self.tasks
         return 0 < tasks < self.tasks and quarter(tasks) > quarter(tasks - 1)
 

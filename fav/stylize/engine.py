@@ -326,7 +326,7 @@ class FrameStylizer:
         return stack(image, self._outside.next(source, outside, flow_field, frame))
 
     def _mix_for(self, frame: int, index: FrameIndex) -> None:
-        """Let the runner have the network of this frame, where it changes over time."""
+        """Set the weights of this frame, if the mixture changes over time."""
         if self._mixture is None:
             return
         fractions = fractions_at(self.settings.mix, frame, index.seconds(frame))

@@ -27,13 +27,13 @@ class CarriedMask:
     Attributes:
         parts: by drawn frame, the frames that have its mask, `[start, stop)`; other frames are black.
         frames: number of frames of the video.
-        sure: by frame, the fraction of the mask and its surroundings that can be followed to the drawn frame.
+        followed: by frame, the fraction of the mask and its surroundings that can be followed to the drawn frame.
         cells: by frame, its image on the sheet.
     """
 
     parts: dict[int, range]
     frames: int
-    sure: dict[int, float] = field(default_factory=dict)
+    followed: dict[int, float] = field(default_factory=dict)
     cells: dict[int, np.ndarray] = field(default_factory=dict)
 
 
@@ -67,12 +67,12 @@ def carry_mask(
         for at, part in found.parts.items():
             for number, frame, carried in _carried(reader, timeline, part, at, drawn(masks[at]), flow):
                 _write(out / (PATTERN % number), carried.mask)
-                found.sure[number] = carried.sure
+                found.followed[number] = carried.followed
                 if number in shown:
                     found.cells[number] = _cell(number, frame, carried)
                 report_progress()
     for number in range(found.frames):
-        if number not in found.sure:
+        if number not in found.followed:
             _write(out / (PATTERN % number), black)
     _write(out / SHEET, sheet([found.cells[number] for number in sorted(found.cells)]))
     return found
@@ -125,7 +125,7 @@ def _cell(number: int, frame: np.ndarray, carried: Carried) -> np.ndarray:
     image[hatched] = (image[hatched] // 2 + np.array(UNSURE) // 2).astype(np.uint8)
     image = resize(image, (CELL, max(round(frame.shape[0] * CELL / frame.shape[1]), 1)))
     label = np.full((LABEL, CELL, 3), 255, np.uint8)
-    words = f"frame {number}: {carried.sure:.0%} followed"
+    words = f"frame {number}: {carried.followed:.0%} followed"
     cv2.putText(label, words, (2, LABEL - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
     return np.vstack([label, image])
 

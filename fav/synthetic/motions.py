@@ -1,9 +1,9 @@
-"""The cameras of the drawn scenes (`fav.synthetic.scene`), for those who only name them; imports nothing slow."""
+"""The names of the cameras of `fav.synthetic.scene`, in a module that imports nothing slow."""
 
 MOTIONS = {  # of the camera
-    "tripod": "it stands still",
-    "pan": "it travels to the side, 1.5 pixels a frame (of 360 rows)",
+    "tripod": "it does not move",
+    "pan": "it moves sideways, by 1.5 pixels per frame (of 360 rows)",
     "handheld": "it shakes, turns and tilts a little",
-    "zoom": "it draws near and away again, up to 1 % a frame",
-    "fast": "it travels 14 pixels a frame, and things move three times as fast",
+    "zoom": "it moves closer and back, by up to 1 % per frame",
+    "fast": "it moves sideways, by 14 pixels per frame, and objects move three times as fast",
 }

@@ -1,4 +1,4 @@
-"""Pictures to learn from where nobody has given photographs: 64 rendered scenes with the variety of photographs.
+"""Training images for a training without photographs: 64 rendered scenes with the variety of photographs.
 
 Each is a function of its number: landscapes, coasts, leaves, pebbles, things on a table, figures, streets, lights at night
 and haze, then exposed as by a camera (white balance, contrast, focus, grain). Textures have the spectrum of natural images,
@@ -42,10 +42,10 @@ FOLIAGE = (
 
 
 def photograph(number: int) -> np.ndarray:
-    """One of the pictures.
+    """Render one of the images.
 
     Args:
-        number: Which, from 0 to COUNT - 1. Neighbours are of different kinds.
+        number: of the image, from 0 to COUNT - 1. Consecutive images are of different kinds.
 
     Returns:
         (H, W, 3) uint8 BGR, its shorter side 448 pixels; on one machine always the same bytes.
@@ -59,7 +59,7 @@ def photograph(number: int) -> np.ndarray:
 def noise(rng: np.random.Generator, height: int, width: int, slope: float = 1.0, largest: float = 0) -> np.ndarray:
     """Noise whose amplitude falls with frequency to the power of `slope`: (height, width) float32, mean 0, deviation 1.
 
-    largest: no blobs beyond so many pixels; 0: no limit.
+    `largest` is the maximum size of blobs in pixels; 0: no limit.
     """
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
     frequency[0, 0] = 1

@@ -1,4 +1,4 @@
-"""A clip to try things on: two painted scenes with a moving camera, moving things, a cut and a chord.
+"""The sample clip: two drawn scenes with a moving camera, moving objects, a cut and a chord.
 
 Everything is drawn from numbers, so there is nothing to download; the same size gives the same frames.
 Distances are in units of 1/360 of the height, so that a larger clip shows the same scenes.
@@ -104,7 +104,7 @@ def valley(width: int, height: int, t: float) -> np.ndarray:
 
 
 def chord(frames: int) -> np.ndarray:
-    """A soft chord as long as so many frames: (2, N) float32 at 48000 a second, left and right differ."""
+    """A soft chord as long as `frames` frames: (2, N) float32 at 48000 samples per second; left and right differ."""
     t = np.arange(frames * AUDIO_RATE // RATE) / AUDIO_RATE
     length = frames / RATE
     swell = np.clip(np.minimum(t, length - t) / 0.6, 0, 1)

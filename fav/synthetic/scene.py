@@ -1,8 +1,8 @@
-"""A scene of which everything is known: every pixel's motion, and whether it was in sight one frame before.
+"""Synthetic scenes with exact ground truth: the motion of every pixel, and whether it was visible one frame before.
 
-Flat layers one behind the other (a far plane, a ridge, blobs), each with a texture that is a formula, so that
-it can be sampled anywhere, under a camera and motions that are formulas, too. Distances are in units of 1/360 of
-the height; frames count from 0 within the scene. One cut in the middle leads to another scene of the same kind.
+A scene has flat layers one behind the other: a far plane, a ridge, blobs. Textures, motions and the camera are formulas, so
+they can be evaluated anywhere. Distances are in units of 1/360 of the height; frames are counted from 0 within the scene.
+One cut in the middle leads to another scene of the same kind.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ TABLE = 256
 
 @dataclass(frozen=True)
 class Scene:
-    """What to draw. FavError for a motion or sizes that there are not."""
+    """The parameters of a scene. Raises FavError for an unknown motion, or sizes that are too small."""
 
     width: int = 640
     height: int = 360
@@ -49,7 +49,7 @@ class Scene:
 
     @property
     def cut(self) -> int | None:
-        """The first frame after the cut, None in a scene too short for one."""
+        """The first frame after the cut; None if the scene is too short for a cut."""
         return self.frames // 2 if self.frames >= SHORTEST else None
 
     def begins(self, number: int) -> bool:
@@ -74,12 +74,13 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """How a frame hangs on another one of its shot.
+    """The exact flow from a frame to another one of its shot, and where it is reliable.
 
-    flow (H, W, 2) float32, pixels, to the other frame, rounded to a millionth: exactly 0 where nothing moves. seen
-    (H, W) uint8: RELIABLE where the other frame, fetched along the flow, shows the same point and nothing else
-    enters the interpolation; HIDDEN where that point is covered or out of the picture there; EDGE where the pixel
-    or what is fetched for it is a mixture of two layers.
+    Attributes:
+        flow: (H, W, 2) float32 pixels, to the other frame, rounded to a millionth: exactly 0 where nothing moves.
+        seen: (H, W) uint8. RELIABLE: the other frame, warped along the flow, shows the same point, and only this layer.
+            HIDDEN: the point is covered, or outside of the image, in the other frame. EDGE: the pixel, or the one that is
+            warped to it, is a mixture of two layers.
     """
 
     flow: np.ndarray
@@ -87,7 +88,7 @@ class Truth:
 
 
 def view(scene: Scene, number: int) -> View:
-    """Frame `number` of a scene; it depends on the arguments alone."""
+    """Draw frame `number` of a scene. It depends only on the arguments."""
     shot = int(scene.cut is not None and number >= scene.cut)
     time = number - shot * (scene.cut or 0)
     poses = _poses(scene, shot, time)
@@ -109,7 +110,7 @@ def view(scene: Scene, number: int) -> View:
 
 
 def truth(here: View, there: View) -> Truth:
-    """The flow of one frame towards another of the same shot, and what of it can be seen in both."""
+    """Compute the exact flow from one frame to another one of the same shot, and where it is reliable."""
     if here.shot != there.shot:
         raise FavError("scene: expected two frames of one shot, got a cut between them")
     height, width = here.layer.shape
@@ -186,12 +187,12 @@ def _moved(homography: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.nda
 
 
 def _size_of_pixel(away: np.ndarray) -> float:
-    """Of a pixel in the middle of things, in units of a layer's plane."""
+    """The size of a pixel in the middle of the image, in units of a layer's plane."""
     return float(np.sqrt(abs(np.linalg.det(away[:2, :2]))))
 
 
 def _covers(shot: int) -> list[Callable[[np.ndarray, np.ndarray], np.ndarray]]:
-    """For each layer how far a place of its plane lies within it, in units; negative outside."""
+    """For each layer, a function of a point of its plane: the distance to the edge in units, negative outside."""
 
     def everywhere(x, y):
         return np.full_like(x, np.inf)
@@ -212,7 +213,7 @@ def _covers(shot: int) -> list[Callable[[np.ndarray, np.ndarray], np.ndarray]]:
 
 
 def _texture(x: np.ndarray, y: np.ndarray, unit: float, seed: int, colors: tuple) -> np.ndarray:
-    """Colors (N, 3) at places (N,) of a plane, in units; nothing in them is finer than a few pixels of 1/unit."""
+    """Colors (N, 3) at points (N,) of a plane, in units. No detail is finer than a few pixels."""
     cell, weight, total, tone = COARSEST, 1.0, 0.0, np.zeros_like(x)
     while cell == COARSEST or cell * unit >= FINEST:  # finer ones would alias: they cannot be warped
         tone += weight * (_noise(x, y, cell, seed) - 0.5)
@@ -222,7 +223,7 @@ def _texture(x: np.ndarray, y: np.ndarray, unit: float, seed: int, colors: tuple
 
 
 def _noise(x: np.ndarray, y: np.ndarray, cell: float, seed: int) -> np.ndarray:
-    """Noise in [0, 1] at any place of a plane, twice differentiable; its blobs are `cell` wide."""
+    """Noise in [0, 1] at any point of a plane, twice differentiable. Its blobs are `cell` units wide."""
     left, top = np.floor(x / cell), np.floor(y / cell)
     across, down = _eased(x / cell - left), _eased(y / cell - top)
     rows, columns = ([(place.astype(np.int64) + step) % TABLE for step in (0, 1)] for place in (top, left))
@@ -241,6 +242,6 @@ def _eased(share: np.ndarray) -> np.ndarray:
 
 
 def _at(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """`values` (H, W) at whole rows and columns; beyond the border its nearest."""
+    """Look up `values` (H, W) at whole rows and columns. Outside of the array, the nearest value is used."""
     height, width = values.shape
     return values[np.clip(rows, 0, height - 1).astype(int), np.clip(columns, 0, width - 1).astype(int)]

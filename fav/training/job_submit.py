@@ -12,7 +12,7 @@ import torch
 
 from fav.errors import FavError, sanitize
 from fav.model.devices import device_of
-from fav.perceptual.pretrained import PUBLISHED, fetched
+from fav.perceptual.pretrained import PUBLISHED, cached_network
 from fav.pipeline.film_output import check_output_directory
 from fav.pipeline.provenance import made_here
 from fav.pipeline.request import check_out
@@ -145,7 +145,7 @@ def _with_loss_network(request: TrainingRequest) -> tuple[TrainingRequest, Path 
     name = request.inputs.loss_network
     if name == NO_NETWORK:
         return request, None
-    path = fetched(name) if name in PUBLISHED else Path(name)
+    path = cached_network(name) if name in PUBLISHED else Path(name)
     return replace(request, inputs=replace(request.inputs, loss_network=str(path))), path
 
 

@@ -33,7 +33,7 @@ def with_iterations(recipe: TrainingConfig, iterations: int) -> TrainingConfig:
 
 
 def begin(prepared: PreparedTraining, iterations: int) -> Trainer:
-    """The trainer of a training that has so many iterations in all, before the first one."""
+    """The trainer of a training of `iterations` iterations, before the first one."""
     trainer = prepared.trainer
     trainer.schedule.progress = lambda: trainer.iteration / iterations
     return trainer

@@ -16,7 +16,7 @@ _POINT = re.compile(rf"({_NUMBER})([sf]?):({_NUMBER})(?::({'|'.join(WAYS)}))?")
 
 @dataclass(frozen=True)
 class Point:
-    """A value at a time. `way` is how the curve comes to it from the point before: one of WAYS."""
+    """A value at a time. `way` is the interpolation from the point before: one of WAYS."""
 
     time: float
     value: float

@@ -30,7 +30,7 @@ class Clock:
         self.restart()
 
     def restart(self, offset: int = 0) -> None:
-        """Start at another place of the container, where the offset (microseconds) is known."""
+        """Start again at another position of the container, with the known `offset` there, in microseconds."""
         self.offset = offset
         self._expected: dict[int, int] = {}  # by stream: the time at which the next packet should begin
         self._last: dict[int, int] = {}  # by stream: the time of the last packet

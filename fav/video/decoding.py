@@ -401,7 +401,7 @@ class Decoder(Iterator[DecodedFrame]):
         yield None
 
     def packets(self) -> Iterator[av.Packet]:
-        """The packets of the stream, of which none is decoded. To be called on a fresh decoder."""
+        """Yield the packets of the stream without decoding them. Call it before anything is decoded."""
         yield from (packet for packet in self._packets() if packet is not None)
 
     @property

@@ -84,7 +84,7 @@ class Tracks:
         self._advance()
 
     def _advance(self) -> None:
-        """Read the next packet, and keep its time: PyAV makes a new Fraction for each look at a time base."""
+        """Read the next packet, and store its time, because PyAV makes a new Fraction at each access to a time base."""
         self._next = next(self._packets, None)
         if self._next is not None:
             base = self._next.time_base

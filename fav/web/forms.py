@@ -48,7 +48,7 @@ def _control(option: Option) -> dict[str, Any]:
     """The control of a field, its label and its initial value."""
     kind = (
         "select"
-        if option.words
+        if option.allowed_values
         else {FLAG: "flag", WHOLE: "number", NUMBER: "number", FILE: "file"}.get(option.kind, "text")
     )
     if option.name == "chunk":

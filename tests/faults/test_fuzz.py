@@ -40,7 +40,7 @@ from shared.shared_dir import open_share
 from tests.helpers import torch7_writer
 from tests.helpers import toy_plan as toy
 from tests.helpers import video_jobs as films
-from tests.helpers.failing_filesystem import Weather, work
+from tests.helpers.failing_filesystem import FailingFileSystem, work
 from tests.helpers.job_system import join
 from tests.helpers.logs import logged
 
@@ -476,7 +476,7 @@ def test_share_into_which_somebody_throws_things(tmp_path_factory, throws, repla
     root.mkdir()
     outside(root / "x").mkdir()
     (outside(root / "x") / "file").write_text("a stranger's")
-    share = open_share(root, Weather())
+    share = open_share(root, FailingFileSystem())
     ours, strange = toy.create(share, "ours", chains=1, length=2), toy.create(share, "strange", chains=1, length=2)
     node, dead = join(share), join(share, host="elsewhere")
     Claims(dead, ours).claim(toy.link_task(0))

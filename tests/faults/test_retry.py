@@ -1,4 +1,4 @@
-"""The job layer in bad weather: a step that fails once, a lost reply, a full disk, a worker that goes down."""
+"""The job system under errors of the file system: a step that fails once, a lost reply, a full disk, a worker that crashes."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ from shared.retry import MAX_RETRIES, retry_transient
 from shared.shared_dir import SharedDir, open_share
 from tests.helpers import toy_plan as toy
 from tests.helpers.checkout import ROOT
-from tests.helpers.failing_filesystem import READING, WRITING, Weather, work
+from tests.helpers.failing_filesystem import READING, WRITING, FailingFileSystem, work
 from tests.helpers.job_system import is_clean, join
 from tests.helpers.toy_plan import RecordingEvents
 from tests.helpers.waiting import runs, wait_for
@@ -29,8 +29,8 @@ pytestmark = pytest.mark.usefixtures("at_once")
 
 
 @pytest.fixture
-def clock() -> Weather:
-    return Weather()
+def clock() -> FailingFileSystem:
+    return FailingFileSystem()
 
 
 def records(job: Job) -> list[Path]:
@@ -45,15 +45,15 @@ def assert_finished(job: Job) -> None:
 # ---- one step fails once
 def run_under(root: Path, links: bool, method: str, number: int, code: int, after: bool) -> bool:
     """A whole small job of one worker, in which one call fails; whether there was a call of that number."""
-    weather = Weather()
+    system = FailingFileSystem()
     root.mkdir(parents=True)
-    share = open_share(root, weather)
+    share = open_share(root, system)
     share.hard_links = links
     job, node = toy.create(share, chains=1, length=2), join(share)
-    weather.nth(method, number, code, after)
+    system.nth(method, number, code, after)
     assert work(node)
-    struck = bool(weather.struck)
-    weather.calm()
+    struck = bool(system.struck)
+    system.calm()
     node.leave()
     assert_finished(job)
     assert is_clean(share)

@@ -17,7 +17,7 @@ WRITING = ("write_new", "sync", "link", "rename", "unlink", "touch", "make_dirs"
 READING = ("read", "exists", "list", "mtime", "same_file")
 
 
-class Weather(Clock):
+class FailingFileSystem(Clock):
     """A system on which calls of a method fail: those that `strikes(path)`, before they happen or `after` that."""
 
     def __init__(self):
@@ -44,7 +44,7 @@ class Weather(Clock):
 def _failing(method: str):
     calm = getattr(Clock, method)
 
-    def call(self: Weather, *paths, **options):
+    def call(self: FailingFileSystem, *paths, **options):
         if method != self.method:
             return calm(self, *paths, **options)
         self.calls += 1
@@ -60,7 +60,7 @@ def _failing(method: str):
 
 
 for _method in (*WRITING, *READING):
-    setattr(Weather, _method, _failing(_method))
+    setattr(FailingFileSystem, _method, _failing(_method))
 
 
 def step(clock: Clock, seconds: float) -> None:

@@ -282,7 +282,7 @@ def test_directory_without_hard_links_is_fit_with_a_note(shared, code):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.EIO])
-def test_bad_weather_keeps_no_node_from_joining(shared, code):
+def test_temporary_errors_keep_no_node_from_joining(shared, code):
     share = open_share(shared)
     share.system.os = Liar(fsync=fails(code))
     check_quickly(share)

@@ -22,11 +22,11 @@ WITHOUT_VENV = (
 )
 
 
-def install(place: Path, python: str, **environment: str) -> subprocess.CompletedProcess:
+def install(place: Path, python: str, *words: str, **environment: str) -> subprocess.CompletedProcess:
     for name in FILES:
         shutil.copy(ROOT / name, place / name)
     return subprocess.run(
-        ["bash", "install.sh"],
+        ["bash", "install.sh", *words],
         cwd=place,
         env=os.environ | {"PYTHON": python} | environment,
         capture_output=True,
@@ -58,6 +58,24 @@ def test_python_without_venv_is_refused_in_one_line(tmp_path):
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert "expected the modules venv and ensurepip" in done.stderr and "apt install python3-venv" in done.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def test_help_and_an_unknown_word_show_the_usage_and_install_nothing(tmp_path):
+    shown = install(tmp_path, sys.executable, "--help")
+    assert shown.returncode == 0 and "bash install.sh --dev" in shown.stdout and shown.stderr == ""
+    refused = install(tmp_path, sys.executable, "--all")
+    assert refused.returncode == 2 and refused.stdout == "" and shown.stdout in refused.stderr
+    assert refused.stderr.startswith("install.sh: expected --dev or nothing, got --all\n")
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_what_the_container_copies_first_is_there():
+    """COPY of the Containerfile names the files that install.sh needs, and the build leaves out what git ignores."""
+    copied = next(line for line in (ROOT / "Containerfile").read_text().splitlines() if line.startswith("COPY install"))
+    names = {path.name for pattern in copied.split()[1:-1] for path in ROOT.glob(pattern)}
+    assert set(FILES) <= names
+    left_out = (ROOT / ".dockerignore").read_text().split()
+    assert {".git", ".venv", "share"} <= set(left_out)
 
 
 @pytest.mark.slow

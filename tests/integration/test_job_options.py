@@ -171,7 +171,7 @@ def test_former_names_of_options_still_work_and_are_in_no_help(clip, style):
 
 
 def test_what_the_schema_says_of_its_fields_holds():
-    assert OPTIONS["flow"].words == tuple(flow.METHODS) and OPTIONS["occlusion_fill"].words == FILLS
+    assert OPTIONS["flow"].allowed_values == tuple(flow.METHODS) and OPTIONS["occlusion_fill"].allowed_values == FILLS
     assert {name for option in OPTIONS.values() for name in option.records} <= set(FIELDS)
     assert {"video", *INPUT_FIELDS} == {name.removesuffix("_hash") for name in FIELDS if name.endswith("_hash")}
     assert {option.changes for option in OPTIONS.values()} == {"the frames", "only the output", "only the scheduling"}
@@ -231,8 +231,8 @@ def values(option, files: list) -> st.SearchStrategy:
         )
     if option.kind == KINDS["flag"]:
         return st.just(None)
-    if option.words:
-        return st.sampled_from([*option.words, "none of these"])
+    if option.allowed_values:
+        return st.sampled_from([*option.allowed_values, "none of these"])
     if option.kind == KINDS["curve"]:
         return numbers(0, 1, False) | st.sampled_from(
             ["0:0,1:1", "0:0,24f:.5:ease", "0:1,0:1", "0:2,1:1", "a:b,c:d", "0:1"]
@@ -299,8 +299,8 @@ NUMBERS = [name for name in VALUE_FIELDS if OPTIONS[name].least is not None]
 def test_a_value_is_accepted_at_both_ends_or_at_none(clip, style, name, data):
     option = OPTIONS[name]
     some = (
-        st.sampled_from([*option.words, "other"])
-        if option.words
+        st.sampled_from([*option.allowed_values, "other"])
+        if option.allowed_values
         else st.one_of(
             numbers(option.least, option.most, option.kind == KINDS["whole"]),
             st.floats(),

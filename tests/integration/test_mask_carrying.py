@@ -108,7 +108,7 @@ def test_still_picture_keeps_its_mask_exactly():
     still = lambda a, b: np.zeros((*a.shape[:2], 2), np.float32)
     start = drawn(levels)
     carried = carry(still, start, image, start, (image, image))
-    assert np.array_equal(carried.mask, levels) and carried.sure == 1
+    assert np.array_equal(carried.mask, levels) and carried.followed == 1
 
 
 def test_what_appears_gets_the_mask_of_what_has_its_color():

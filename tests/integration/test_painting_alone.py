@@ -75,7 +75,7 @@ def test_a_painting_and_a_video_are_enough(painting, film, loss_network, own_sty
     assert sum(step >= 1 for step in steps) > len(steps) / 2, "memory is learned from the beginning"
     (own_styles / "mine.safetensors").unlink()  # the same line goes on all the same
     again = call(*words, "--minutes", 0.03)
-    assert again.exit_code == 0 and f"going on after iteration {len(rows)}" in again.output, again.output
+    assert again.exit_code == 0 and f"continuing after iteration {len(rows)}" in again.output, again.output
     assert "begins with" not in again.output and style_facts(out).metadata["began_with"] == "mine.safetensors"
 
 

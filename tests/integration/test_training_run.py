@@ -128,7 +128,7 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights(words, tmp_path):
     process.communicate(timeout=20)
     done = len(load_state(state)["history"])
     result = call(*words, "--iterations", done + 4)
-    assert result.exit_code == 0 and f"going on after iteration {done}" in result.output, result.output
+    assert result.exit_code == 0 and f"continuing after iteration {done}" in result.output, result.output
     whole = [word.replace("out.safetensors", "whole.safetensors") for word in words]
     assert call(*whole, "--iterations", done + 4).exit_code == 0
     resumed, uninterrupted = weights_of(state), weights_of(tmp_path / "whole.safetensors.training")
@@ -144,9 +144,9 @@ def test_a_training_that_is_told_to_stop_saves_its_state_and_makes_no_sheet(word
     until(state.exists)
     process.send_signal(signal.SIGTERM)
     told = process.communicate(timeout=60)[0]
-    assert process.returncode == 128 + signal.SIGTERM and "the same line goes on" in told and "Traceback" not in told
+    assert process.returncode == 128 + signal.SIGTERM and "the same line continues" in told and "Traceback" not in told
     done = len(load_state(state)["history"])
-    assert f"stopped after iteration {done}; the same line goes on; the style is not ready: {done} of 100000" in told
+    assert f"stopped after iteration {done}; the same line continues; the style is not ready: {done} of 100000" in told
     assert style_facts(tmp_path / "out.safetensors").metadata["iterations"] == str(done)
     assert len((tmp_path / "out.losses.csv").read_text().splitlines()) == done + 1
     assert not list(tmp_path.glob("out.*.png")) and not list(tmp_path.glob(".*"))

@@ -262,7 +262,7 @@ def name_of_a_job_written_in_place():
     return [patch.object(jobs, "_take_name", take_name)]
 
 
-# ---- weather
+# ---- errors of the file system
 @mutation
 def full_disk_is_an_error():
     return [patch.object(retry, "NO_SPACE_ERRNOS", set())]

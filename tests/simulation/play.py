@@ -303,7 +303,7 @@ class Play:
             folder = folder.names[part]
 
     def settle(self) -> None:
-        """The weather clears, one fresh node finishes what is left, one lease passes; then everything must be right."""
+        """The faults end, one fresh node finishes what is left, one lease passes; then everything must be right."""
         world = self.world
         if world.violation:
             raise world.violation

@@ -1,4 +1,4 @@
-"""The structure of the code: imports run downhill, the share is reached through one seam, pickles hold only tensors.
+"""The structure of the code: layers of imports, one module that accesses the share, pickles that hold only tensors.
 
 And that of the tests: no test module imports another one, and fixtures are never imported.
 """
@@ -50,7 +50,7 @@ def test_each_package_names_its_modules(package):
     assert sorted(modules - set(re.findall(r"\w+", text))) == [], f"name these modules in {package / '__init__.py'}"
 
 
-def test_the_share_is_reached_through_the_one_seam():
+def test_only_one_module_accesses_the_share():
     for path in ROOT.glob("shared/**/*.py"):
         if path.name in ("filesystem.py", "terminal.py", "local.py"):  # the last two: devices, and this machine
             continue

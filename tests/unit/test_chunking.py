@@ -1,4 +1,4 @@
-"""What `--chunk auto` decides: by the film's length and size, by its shots, and by how long a style keeps its past."""
+"""What `--chunk auto` decides: by the film's length and size, by its shots, and by how long a style depends on earlier frames."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_styles_that_ship_forget_their_past(style):
     assert kept_past(style) < KEPT / 5
 
 
-def test_style_that_keeps_its_past_is_not_divided(clip, source, monkeypatch):
+def test_style_that_depends_on_many_earlier_frames_is_not_divided(clip, source, monkeypatch):
     class Keeping:
         """Shows what it showed before."""
 
@@ -72,7 +72,7 @@ def test_style_that_keeps_its_past_is_not_divided(clip, source, monkeypatch):
     chunking._kept_past.cache_clear()
     request, said = with_chunk(asked(clip, SHIPPED[0]), source, HD)
     chunking._kept_past.cache_clear()
-    assert request.chunk is None and request.auto_chunk and "keeps its past" in said[0]
+    assert request.chunk is None and request.auto_chunk and "earlier frames" in said[0]
 
 
 def test_decision_is_told_and_is_that_of_the_film_that_is_asked_for(clip, source, tmp_path):

@@ -261,7 +261,7 @@ def test_numbers_that_are_off_by_one_are_told(frames, tmp_path):
 
 
 def test_names_of_methods_are_known_without_opencv():
-    code = "import sys; from fav.pipeline.spec import OPTIONS; print('dis' in OPTIONS['flow'].words, 'cv2' in sys.modules, 'torch' in sys.modules)"
+    code = "import sys; from fav.pipeline.spec import OPTIONS; print('dis' in OPTIONS['flow'].allowed_values, 'cv2' in sys.modules, 'torch' in sys.modules)"
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
     )

@@ -17,7 +17,7 @@ from fav.errors import FavError
 from fav.model.torch7 import TorchObject
 from fav.perceptual import pretrained
 from fav.perceptual.loss_network import LOSS_NETWORKS
-from fav.perceptual.pretrained import detect_network, fetched, load_loss_network
+from fav.perceptual.pretrained import cached_network, detect_network, load_loss_network
 from tests.helpers.material import material
 from tests.helpers.networks import BUNDLED
 from tests.helpers.torch7_writer import save, sequence
@@ -189,10 +189,10 @@ def test_a_network_is_fetched_once_and_its_checksum_is_looked_at(tmp_path, monke
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(pretrained, "URL", server)
     monkeypatch.setattr(pretrained, "PUBLISHED", {"good": name, "bad": "network-00000000.pth"})
-    path = fetched("good")
+    path = cached_network("good")
     assert path.read_bytes() == data and path.is_relative_to(tmp_path / "home")
     (tmp_path / "served" / name).unlink()
-    assert fetched("good") == path
+    assert cached_network("good") == path
     with pytest.raises(FavError, match="not the published file"):
-        fetched("bad")
+        cached_network("bad")
     assert [file.name for file in Path(path).parent.iterdir()] == [name]

@@ -361,7 +361,7 @@ async function sendVideo(file) {
     await loadVideos(key);
   } catch (error) {
     const stopped = error.name === "AbortError";
-    told.textContent = stopped ? `${file.name} is not whole yet. Choose it again to go on.` : `${file.name}: ${error.message}`;
+    told.textContent = stopped ? `${file.name} is not complete yet. Choose it again to continue.` : `${file.name}: ${error.message}`;
     if (!stopped) say(error.message, true);
   } finally {
     bar.hidden = $("upload-stop").hidden = true;

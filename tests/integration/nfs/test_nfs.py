@@ -1,4 +1,4 @@
-"""Whole jobs on real NFS, in all the weather that a lab can make: the same bytes as without, and nothing left behind.
+"""Whole jobs on real NFS, under all failures that a lab can make: the same bytes as without, and nothing left behind.
 
     FAV_NFS_LAB=/path/to/run.sh python -m pytest -q -m nfs tests/integration/nfs
 
