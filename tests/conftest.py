@@ -7,7 +7,9 @@ asked for: tests of the job system begin without it.
 import atexit
 import gc
 import importlib
+import logging
 import os
+import re
 import signal
 import tempfile
 from contextlib import suppress
@@ -21,9 +23,16 @@ from tests.helpers import toy_plan as toy
 from tests.helpers.checkout import ROOT
 from tests.helpers.job_system import Clock, join
 
+# The user's settings of threads, colors, and of this program: the nodes of a test compute as the test does, and every line says
+# which directory it means.
+for _name in list(os.environ):
+    if re.match(
+        "OMP_|GOMP_|KMP_|MKL_|OPENBLAS_|NUMEXPR_|(FAV_(SHARE|ENTRY)|COLUMNS|LINES|NO_COLOR|FORCE_COLOR|XDG_DATA_HOME)$",
+        _name,
+    ):
+        del os.environ[_name]
 # Threads of PyTorch that wait must not spin: several tests run at a time. `node.py` sets the same for its worker.
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
-os.environ.pop("FAV_SHARE", None)  # the user's: here every line says which directory it means
+os.environ["GOMP_SPINCOUNT"] = "0"
 
 for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP):
     # Tests that run in the background or under nohup ignore some of them, and so would the nodes that they start.
@@ -43,7 +52,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
+    gc.freeze()  # collections need not look at what was imported
     gc.enable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Record what is logged from INFO on, whatever the test before has set.
+
+    pytest's own log_level would set it a dozen times for each test, and each time clear the caches of all loggers.
+    """
+    root = logging.getLogger()
+    if root.level != logging.INFO:
+        root.setLevel(logging.INFO)
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
