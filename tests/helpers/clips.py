@@ -79,7 +79,13 @@ def make(
     words = ("-f", "lavfi", "-i", f"{picture}:rate={rate}:duration={seconds}", *map(str, (*inputs, *options)))
     if any(os.path.exists(word) for word in words):  # a file may have another content the next time
         ffmpeg(*words, path)
-    elif "%" in path.name:
+        return path
+    return synthetic(path, words)
+
+
+def synthetic(path: Path, words: tuple[str, ...]) -> Path:
+    """What FFmpeg makes of words that name no file, encoded once in this process, and copied."""
+    if "%" in path.name:
         for file in _encoded(path.name, words):
             shutil.copyfile(file, path.parent / file.name)
     else:
