@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import tempfile
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,10 +46,13 @@ atexit.register(gc.freeze)
 UNLIMITED = ("long", "nfs", "slurm")  # marks of tests that may take hours
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if any(item.get_closest_marker(mark) for mark in UNLIMITED):
             item.add_marker(pytest.mark.timeout(0))
+    if hasattr(config, "workerinput"):  # one of several: short files at the end keep all of them busy to the last
+        tests_of = Counter(item.path for item in items)
+        items.sort(key=lambda item: ("unit" in item.path.parts, -tests_of[item.path], item.path))
 
 
 def pytest_collection_finish() -> None:
