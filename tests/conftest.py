@@ -24,13 +24,11 @@ from tests.helpers import toy_plan as toy
 from tests.helpers.checkout import ROOT
 from tests.helpers.job_system import Clock, join
 
-# The user's settings of threads, colors, and of this program: the nodes of a test compute as the test does, and every line says
-# which directory it means.
+# The user's settings of threads, colors, proxies, and of this program: the nodes of a test compute as the test does, pages come from
+# this machine, and every line says which directory it means.
+USERS = r"(OMP|GOMP|KMP|MKL|OPENBLAS|NUMEXPR|DASK)_.*|(https?|all)_proxy|COLUMNS|LINES|NO_COLOR|FORCE_COLOR|XDG_DATA_HOME|FAV_SHARE|FAV_ENTRY"
 for _name in list(os.environ):
-    if re.match(
-        "OMP_|GOMP_|KMP_|MKL_|OPENBLAS_|NUMEXPR_|(FAV_(SHARE|ENTRY)|COLUMNS|LINES|NO_COLOR|FORCE_COLOR|XDG_DATA_HOME)$",
-        _name,
-    ):
+    if re.fullmatch(USERS, _name, re.IGNORECASE):
         del os.environ[_name]
 # Threads of PyTorch that wait must not spin: several tests run at a time. `node.py` sets the same for its worker.
 os.environ["GOMP_SPINCOUNT"] = "0"

@@ -67,7 +67,7 @@ def test_nodes_that_are_killed_while_segments_are_encoded_make_the_same_film(who
             time.sleep(0.002)
         node.send_signal(signal.SIGKILL)
         node.communicate()
-    assert start_node(share, "--job", job.name).wait(120) == 0
+    assert work(job)
     assert film_of(job).read_bytes() == film_of(whole).read_bytes() and claimed(job) == {}
 
 
