@@ -7,9 +7,12 @@ asked for: tests of the job system begin without it.
 import atexit
 import gc
 import importlib
+import logging
 import os
+import re
 import signal
 import tempfile
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,9 +24,14 @@ from tests.helpers import toy_plan as toy
 from tests.helpers.checkout import ROOT
 from tests.helpers.job_system import Clock, join
 
+# The user's settings of threads, colors, proxies, and of this program: the nodes of a test compute as the test does, pages come from
+# this machine, and every line says which directory it means.
+USERS = r"(OMP|GOMP|KMP|MKL|OPENBLAS|NUMEXPR|DASK)_.*|(https?|all)_proxy|COLUMNS|LINES|NO_COLOR|FORCE_COLOR|XDG_DATA_HOME|FAV_SHARE|FAV_ENTRY"
+for _name in list(os.environ):
+    if re.fullmatch(USERS, _name, re.IGNORECASE):
+        del os.environ[_name]
 # Threads of PyTorch that wait must not spin: several tests run at a time. `node.py` sets the same for its worker.
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
-os.environ.pop("FAV_SHARE", None)  # the user's: here every line says which directory it means
+os.environ["GOMP_SPINCOUNT"] = "0"
 
 for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP):
     # Tests that run in the background or under nohup ignore some of them, and so would the nodes that they start.
@@ -36,14 +44,29 @@ atexit.register(gc.freeze)
 UNLIMITED = ("long", "nfs", "slurm")  # marks of tests that may take hours
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if any(item.get_closest_marker(mark) for mark in UNLIMITED):
             item.add_marker(pytest.mark.timeout(0))
+    if hasattr(config, "workerinput"):  # one of several: short files at the end keep all of them busy to the last
+        tests_of = Counter(item.path for item in items)
+        items.sort(key=lambda item: ("unit" in item.path.parts, -tests_of[item.path], item.path))
 
 
 def pytest_collection_finish() -> None:
+    gc.freeze()  # collections need not look at what was imported
     gc.enable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Record what is logged from INFO on, whatever the test before has set.
+
+    pytest's own log_level would set it a dozen times for each test, and each time clear the caches of all loggers.
+    """
+    root = logging.getLogger()
+    if root.level != logging.INFO:
+        root.setLevel(logging.INFO)
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:

@@ -29,6 +29,7 @@ from shared.shared_dir import SharedDir, open_share
 from shared.worker import RECHECK_S, Worker
 from tests.helpers import toy_plan as toy
 from tests.helpers import video_jobs as films
+from tests.helpers.cases import usual
 from tests.helpers.checkout import ROOT
 from tests.helpers.commands import call, refused
 from tests.helpers.full_disk import said
@@ -129,7 +130,7 @@ def test_share_that_is_read_only_for_a_while_is_waited_for(disk, long, style, tm
     assert not any(job.layout.attempts.rglob("*.*")), said_to.read_text()
 
 
-@pytest.mark.parametrize("room", ["claims", "results", "attempts", "failed"])
+@pytest.mark.parametrize("room", usual(["claims", "results", "attempts", "failed"], "claims", "results"))
 def test_room_of_a_job_that_somebody_has_removed_is_made_again(share, room):
     job = toy.create(share, chains=2, length=3, poison=1)
     shutil.rmtree(job.layout.root / room)
@@ -329,7 +330,7 @@ def test_signs_of_life_are_told_by_the_clock_of_the_share(share):
 
 
 # ---- the machine
-@pytest.mark.parametrize("library", ["click", "cv2", "torch", "av"])
+@pytest.mark.parametrize("library", usual(["click", "cv2", "torch", "av"], "click", "torch"))
 def test_library_that_does_not_load_is_one_line(share, clip, style, tmp_path, library):
     create(share, clip, style)
     assert_one_line_without(library, tmp_path, str(ROOT / "node.py"), str(share.layout.root))

@@ -47,12 +47,12 @@ def sweep(directory: Path, clip: Path, style: Path, how: str, which: str, step: 
 
 
 def test_node_killed_at_any_change_that_it_makes_costs_nothing_but_its_claims(tmp_path, small, style):
-    """Each thirty-sixth point; `long` takes all."""
-    sweep(tmp_path, small, style, "killed", "changes", 36, limit_s=600)
+    """Each sixtieth point; `long` takes all."""
+    sweep(tmp_path, small, style, "killed", "changes", 60, limit_s=600)
 
 
 def test_node_that_stood_still_at_a_change_for_longer_than_a_lease_changes_nothing_any_more(tmp_path, small, style):
-    sweep(tmp_path, small, style, "frozen", "changes", 36, limit_s=600)
+    sweep(tmp_path, small, style, "frozen", "changes", 60, limit_s=600)
 
 
 @pytest.mark.long

@@ -102,7 +102,11 @@ def test_lone_node_that_a_first_task_takes_down_again_and_again_does_all_the_oth
 
 
 @pytest.mark.parametrize(
-    "sickness, cause", [("raise", "MemoryError: no memory for any link"), ("kill", "killed by SIGKILL")]
+    "sickness, cause",
+    [
+        pytest.param("raise", "MemoryError: no memory for any link", marks=pytest.mark.slow),
+        ("kill", "killed by SIGKILL"),
+    ],
 )
 def test_sick_node_takes_itself_out_and_costs_no_task_an_attempt(real, sickness, cause):
     job = toy.create(real, chains=6, length=8, gate=1)

@@ -27,6 +27,7 @@ from shared.jobs import Job
 from shared.shared_dir import SharedDir
 from shared.worker import Worker
 from tests.helpers.checkout import ROOT
+from tests.helpers.clips import synthetic
 from tests.helpers.toy_plan import RecordingEvents
 
 TINY = "c9s1-4,d8,d8,R8,U2,c3s1-8,U2,c9s1-3"
@@ -40,10 +41,9 @@ def make_clip(path: Path, size: str = "96x64") -> Path:
         f"testsrc=size={size}:rate=12:duration={(FRAMES - CUT) / 12},negate,hue=h=120",
     ]
     inputs = [word for shot in shots for word in ("-f", "lavfi", "-i", shot)]
-    subprocess.run(["ffmpeg", "-v", "error", "-y", *inputs, "-f", "lavfi", "-i", f"sine=440:duration={FRAMES / 12}",
-                    "-filter_complex", "[0:v][1:v]concat=n=2[v]", "-map", "[v]", "-map", "2:a", "-pix_fmt", "yuv420p",
-                    "-c:v", "libx264", "-c:a", "aac", str(path)], check=True)  # fmt: skip
-    return path
+    words = (*inputs, "-f", "lavfi", "-i", f"sine=440:duration={FRAMES / 12}", "-filter_complex", "[0:v][1:v]concat=n=2[v]",
+             "-map", "[v]", "-map", "2:a", "-pix_fmt", "yuv420p", "-c:v", "libx264", "-c:a", "aac")  # fmt: skip
+    return synthetic(path, words)
 
 
 def make_moving(path: Path, seconds: int, cut_s: int | None = None) -> Path:
@@ -52,9 +52,8 @@ def make_moving(path: Path, seconds: int, cut_s: int | None = None) -> Path:
     shots = [f"{source}{seconds}"] if cut_s is None else [f"{source}{cut_s}", f"{source}{seconds - cut_s},negate"]
     inputs = [word for shot in shots for word in ("-f", "lavfi", "-i", shot)]
     joined = "".join(f"[{number}:v]" for number in range(len(shots))) + f"concat=n={len(shots)}[v]"
-    subprocess.run(["ffmpeg", "-v", "error", *inputs, "-filter_complex", joined, "-map", "[v]", "-pix_fmt", "yuv420p",
-                    "-preset", "ultrafast", str(path)], check=True)  # fmt: skip
-    return path
+    words = (*inputs, "-filter_complex", joined, "-map", "[v]", "-pix_fmt", "yuv420p", "-preset", "ultrafast")
+    return synthetic(path, words)
 
 
 def make_style(path: Path, in_channels: int = 7, seed: int = 1) -> Path:

@@ -159,9 +159,8 @@ def test_run_makes_a_film_with_two_nodes_and_says_where(share, clip, style):
     assert done.returncode == 0, done.stderr
     (film,) = share.layout.root.glob("*.mp4")
     assert f"done: {film}" in done.stdout and f"{FRAMES} of {FRAMES} frames" in done.stdout
-    again = subprocess.run([sys.executable, str(ROOT / "coordinator.py"), "run", str(share.layout.root), str(clip), str(style)],
-                           capture_output=True, text=True, timeout=120)  # fmt: skip
-    assert again.returncode == 0 and f"done: {film}" in again.stdout
+    again = call(coordinator.main, "run", share.layout.root, clip, style)
+    assert again.exit_code == 0 and f"done: {film}" in again.output
 
 
 def test_status_stitch_clean_of_a_finished_job(share, clip, style):

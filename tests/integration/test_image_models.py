@@ -54,7 +54,7 @@ def test_convert_takes_the_layout_by_its_name(candy, tmp_path):
 
 
 def test_a_job_paints_each_frame_with_an_image_model(candy, clip, share):
-    job = create(share, clip, candy, no_temporal=True, frames=2)
+    job = create(share, clip, candy, no_temporal=True, frames=2, precision="float32")
     assert work(job)
     stylizer, index = studio_of(job)
     runner = StyleRunner(load_image_model(candy))
@@ -68,7 +68,7 @@ def test_an_image_model_paints_the_first_frame_of_a_film(candy, clip, style, sha
     if kind == "onnx":
         pytest.importorskip("openvino")
         opener = save_examples(tmp_path / "candy.onnx", randomized(Examples(blocks=1), 60))
-    job = create(share, clip, style, first_frame_style=opener, frames=2)
+    job = create(share, clip, style, first_frame_style=opener, frames=2, precision="float32")
     assert work(job)
     stylizer, index = studio_of(job)
     expected = StyleRunner(load_image_model(opener)).stylize(stylizer.reader.read(0, index))

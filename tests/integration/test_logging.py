@@ -51,6 +51,7 @@ def test_every_line_of_a_node_is_json_and_tells_node_job_and_task(share, clip, s
     assert rest[-1]["message"].startswith("done: ") and rest[-1]["level"] == "info"
 
 
+@pytest.mark.slow
 def test_quiet_node_logs_its_first_line_and_warnings_alone(share):
     (share.layout.jobs / "notes.txt").touch()
     command = [sys.executable, str(ROOT / "node.py"), str(share.layout.root), "-q"]

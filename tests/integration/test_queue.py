@@ -62,12 +62,11 @@ def test_the_most_urgent_job_is_served_first_and_the_node_goes_back_to_the_other
 
 
 def test_a_less_urgent_job_gets_the_nodes_that_find_nothing_in_the_other(share, root):
-    urgent = toy.create(share, "urgent", chains=1, length=100, slow=0.05)
-    other = toy.create(share, "other", chains=1, length=MANY, slow=0.05)
+    urgent, other = (toy.create(share, name, chains=1, length=MANY, slow=0.05) for name in ("urgent", "other"))
     call(share, "prioritize", "urgent", "9")
     nodes = [start(root) for _ in range(2)]
-    wait_for(lambda: done(urgent) > 10)
-    assert done(other) > 0  # one chain has work for one node
+    wait_for(lambda: done(urgent) > 10 and done(other) > 0)  # one chain has work for one node
+    assert not results.is_done(urgent, toy.SUM)
     leave(*nodes)
 
 

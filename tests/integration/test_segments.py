@@ -67,10 +67,11 @@ def test_nodes_that_are_killed_while_segments_are_encoded_make_the_same_film(who
             time.sleep(0.002)
         node.send_signal(signal.SIGKILL)
         node.communicate()
-    assert start_node(share, "--job", job.name).wait(120) == 0
+    assert work(job)
     assert film_of(job).read_bytes() == film_of(whole).read_bytes() and claimed(job) == {}
 
 
+@pytest.mark.slow
 def test_two_nodes_make_the_same_film(whole, clip, style, share):
     job = segmented(share, clip, style)
     nodes = [start_node(share, "--job", job.name) for _ in range(2)]

@@ -315,5 +315,5 @@ def test_arguments_in_another_order_are_told(words, tmp_path):
 
 
 def test_time_that_ends_before_the_iterations_is_told(words):
-    result = call(*words, "--minutes", 0.02)
+    result = call(*words, "--minutes", 0.005)
     assert result.exit_code == 0 and "type the same line with a larger --minutes" in result.output

@@ -467,6 +467,7 @@ def test_a_share_that_goes_away_is_told_and_comes_back(page, opened, clip, style
     assert page.post(f"/jobs/{job.name}/pause", json={}).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_node_that_dies_is_shown_as_lost_and_another_one_goes_on(page, opened, style, tmp_path):
     job = create(opened, make_moving(tmp_path / "clip.mp4", 4), style, name="film")
     card = lambda found: found.get("job:film", {})

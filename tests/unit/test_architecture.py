@@ -7,7 +7,9 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from inspect import signature
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,8 @@ from fav.launch.ssh_launcher import SSHExecutor
 from tests.helpers.checkout import ROOT, SOURCES
 
 TESTS = sorted(ROOT.glob("tests/**/*.py"))
+parsed = cache(lambda path: ast.parse(path.read_text()))
+nodes = cache(lambda path: list(ast.walk(parsed(path))))
 LINT = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
 
 
@@ -38,7 +42,7 @@ def test_packages_stand_on_levels_without_circles():
 
 def test_each_package_and_module_says_what_it_is_for():
     for path in SOURCES:
-        text = ast.get_docstring(ast.parse(path.read_text()))
+        text = ast.get_docstring(parsed(path))
         assert text and not text.startswith("TODO"), path
 
 
@@ -54,7 +58,7 @@ def test_only_one_module_accesses_the_share():
     for path in ROOT.glob("shared/**/*.py"):
         if path.name in ("filesystem.py", "terminal.py", "local.py"):  # the last two: devices, and this machine
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 called = ast.unparse(node.func)
                 forbidden = called in {
@@ -68,7 +72,7 @@ def test_all_errors_have_one_root():
     roots = [
         node.name
         for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.ClassDef) and "Exception" in map(ast.unparse, node.bases)
     ]
     assert roots == ["UserError"]
@@ -84,17 +88,22 @@ def test_each_way_of_running_a_job_is_an_executor(executor):
 
 def test_only_tensors_are_read_from_pickles():
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "pickle.load", "pickle.loads"):
+        for node in nodes(path):
+            reads = (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in ("load", "loads")
+            )
+            if reads and ast.unparse(node.func) in ("torch.load", "pickle.load", "pickle.loads"):
                 assert any(
                     word.arg == "weights_only" and ast.unparse(word.value) == "True" for word in node.keywords
                 ), path
 
 
-def _imported(tree: ast.Module) -> list[str]:
+def _imported(path: Path) -> list[str]:
     """The full names of all that a module imports, in functions as well."""
     names = []
-    for node in ast.walk(tree):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -104,7 +113,7 @@ def _imported(tree: ast.Module) -> list[str]:
 
 def test_no_module_of_the_tests_imports_a_test_module_or_a_conftest():
     for path in TESTS:
-        for name in _imported(ast.parse(path.read_text())):
+        for name in _imported(path):
             parts = name.split(".")
             wrong = parts[0] in ("tests", "") and any(part.startswith("test_") or part == "conftest" for part in parts)
             assert not wrong, (
@@ -115,7 +124,7 @@ def test_no_module_of_the_tests_imports_a_test_module_or_a_conftest():
 def test_fixtures_are_not_imported():
     for path in TESTS:
         text = path.read_text()
-        for node in ast.walk(ast.parse(text)):
+        for node in nodes(path):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tests":
                 lines = text.splitlines()[node.lineno - 1 : node.end_lineno]
                 assert not any("noqa" in line for line in lines), (

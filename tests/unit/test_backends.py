@@ -21,6 +21,7 @@ from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import frame_task
 from fav.util.images import png_text
 from shared.jobs import all_jobs
+from tests.helpers.cases import usual
 from tests.helpers.checkout import ROOT
 from tests.helpers.job_system import make_share
 from tests.helpers.networks import MARKED, STRINGS, picture, random_network
@@ -28,6 +29,10 @@ from tests.helpers.video_jobs import create, work
 
 SIZES = [(1, 1), (3, 50), (43, 50)]
 MIRRORED = [(17, 21), (12, 50), (43, 50)]  # a mirror image needs something to mirror
+EACH_LAYER = [
+    *(STRINGS[number] for number in (1, 2, 6, 7, 8, 11)),
+    *MARKED[:3],
+]  # every kind of layer and entry is in one of them
 BFLOAT16 = best_precision(torch.device("cpu"))  # where the processor is not made for it, float32 is tested twice
 
 
@@ -52,7 +57,7 @@ def pieces(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarr
 
 
 @pytest.mark.parametrize("in_channels", [3, 7])
-@pytest.mark.parametrize("arch", STRINGS + MARKED)
+@pytest.mark.parametrize("arch", usual(STRINGS + MARKED, *EACH_LAYER))
 def test_all_paint_what_the_network_paints(backend, arch, in_channels):
     plain = StyleRunner(random_network(arch, in_channels))
     exact = StyleRunner(random_network(arch, in_channels), backend=backend)

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from fav.video import decode, encode_segment, encoder_settings, mux_film, write_film
 from fav.video.encoded import EncodedPacket, EncodedSegment, check_ends, decoding_delay
 from tests.helpers import clips
+from tests.helpers.cases import usual
 from tests.helpers.clips import FRAMES, X264, asked, coded, frame_times, make, taken, tone, variable
 
 PARTS = [range(0, 9), range(9, 17), range(17, FRAMES)]
@@ -47,8 +49,20 @@ def told(film: Path) -> dict:
     return facts | {"frames": frame_times(film)}
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    "source, suffix",
+    usual(
+        product(SOURCES, (".mp4", ".mkv", ".mov")),
+        *[
+            ("mp4", ".mp4"),
+            ("mp4", ".mov"),
+            ("variable rate", ".mkv"),
+            ("a late start", ".mkv"),
+            ("a late start", ".mp4"),
+        ],
+        *[("a clock from nowhere", ".mp4"), ("sound re-encoded", ".mp4")],
+    ),
+)
 def test_segmented_film_has_the_times_of_a_whole_one(tmp_path, source, suffix):
     path = SOURCES[source](tmp_path)
     images, index, _ = taken(path)

@@ -3,6 +3,7 @@
 import re
 import struct
 import subprocess
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from fav.errors import FavError
 from fav.video import check_film_name, probe, write_film
 from tests.helpers import clips
+from tests.helpers.cases import usual
 from tests.helpers.clips import (
     FRAMES,
     VP9,
@@ -75,7 +77,10 @@ def sound(path: Path, *options) -> np.ndarray:
     return np.frombuffer(subprocess.run(words, check=True, capture_output=True).stdout, np.int16)
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize(
+    "name",
+    usual(SOURCES, "h264.mp4", "h264.ts", "h264.avi", "vp9.webm", "packed bitstream.avi", "odd.mkv", "frame_%03d.png"),
+)
 def test_film_has_the_frames_and_times_of_its_source(tmp_path, name):
     path, out = coded(tmp_path, name), tmp_path / "film.mp4"
     images, index, _ = taken(path)
@@ -92,7 +97,7 @@ def test_film_has_the_frames_and_times_of_its_source(tmp_path, name):
     assert stream == {"codec_name": "h264", "width": width + width % 2, "height": height + height % 2}
 
 
-@pytest.mark.parametrize("suffix", CONTAINERS)
+@pytest.mark.parametrize("suffix", usual(CONTAINERS, ".mp4", ".mkv"))
 def test_variable_rate_is_kept(tmp_path, suffix):
     path, out = variable(tmp_path, "variable.mp4"), tmp_path / f"film{suffix}"
     assert rewritten(path, out) == []
@@ -100,8 +105,10 @@ def test_variable_rate_is_kept(tmp_path, suffix):
     assert duration(out) == pytest.approx(duration(path), abs=0.001)
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-@pytest.mark.parametrize("name", ["h264.mp4", "h264.mkv", "h264.ts"])
+@pytest.mark.parametrize(
+    "name, suffix",
+    usual(product(["h264.mp4", "h264.mkv", "h264.ts"], [".mp4", ".mkv"]), ("h264.mp4", ".mkv"), ("h264.ts", ".mp4")),
+)
 def test_sound_and_picture_begin_as_in_the_source(tmp_path, name, suffix):
     path = make(tmp_path / name, *X264, "-c:a", "aac", inputs=tone())
     out = tmp_path / f"film{suffix}"
@@ -123,7 +130,7 @@ def test_source_that_starts_late_does_so_in_the_film(tmp_path):
     assert sound_times(out) == pytest.approx(sound_times(path), abs=0.0006)
 
 
-@pytest.mark.parametrize("suffix", CONTAINERS)
+@pytest.mark.parametrize("suffix", usual(CONTAINERS, ".mp4", ".mkv"))
 def test_two_sound_tracks_are_copied_packet_for_packet(tmp_path, suffix):
     path = make(tmp_path / "clip.mkv", "-map", "1:a", "-map", "0:v", "-map", "2:a", *X264, "-c:a", "aac", "-ac:a:1", "2",
                 "-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=ita", inputs=(*tone(440), *tone(880)))  # fmt: skip
@@ -255,7 +262,7 @@ def chapters(path: Path) -> list[tuple[float, float, str]]:
             for chapter in asked(path, "chapter=start_time,end_time:chapter_tags=title")["chapters"]]  # fmt: skip
 
 
-@pytest.mark.parametrize("suffix", CONTAINERS)
+@pytest.mark.parametrize("suffix", usual(CONTAINERS, ".mp4", ".mkv"))
 def test_chapters_are_kept(tmp_path, suffix):
     (tmp_path / "chapters.txt").write_text(CHAPTERS)
     kind = ".mp4" if suffix == ".mkv" else ".mkv"
@@ -269,7 +276,7 @@ def test_chapters_are_kept(tmp_path, suffix):
     assert chapters(out) == [(0, 0.28, "One"), (0.28, 0.4, "Two")]
 
 
-@pytest.mark.parametrize("suffix", CONTAINERS)
+@pytest.mark.parametrize("suffix", usual(CONTAINERS, ".mp4", ".mkv"))
 def test_pixel_aspect_and_color_tags_are_kept(tmp_path, suffix):
     tags = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv")
     path, out = make(tmp_path / "clip.mp4", *X264, *tags, "-vf", "setsar=4/3"), tmp_path / f"film{suffix}"
@@ -279,7 +286,7 @@ def test_pixel_aspect_and_color_tags_are_kept(tmp_path, suffix):
     assert streams(out, entries)[0]["sample_aspect_ratio"] == "4:3"
 
 
-@pytest.mark.parametrize("degrees", [90, 180, 270])
+@pytest.mark.parametrize("degrees", usual([90, 180, 270], 90, 180))
 def test_turned_source_gives_an_upright_film(tmp_path, degrees):
     path, out = clips.rotated(make(tmp_path / "clip.mp4", *X264, "-vf", "setsar=4/3"), degrees), tmp_path / "film.mp4"
     rewritten(path, out, crf=8)
@@ -339,7 +346,7 @@ def test_colors_stay_in_their_place(tmp_path):
     assert abs(int(np.argmax(np.diff(profile))) - 39) <= 1 and np.abs(profile - frame[32, :, 2])[[36, 43]].max() <= 6
 
 
-@pytest.mark.parametrize("suffix", CONTAINERS)
+@pytest.mark.parametrize("suffix", usual(CONTAINERS, ".mp4", ".mkv"))
 def test_part_of_a_source_begins_at_zero_with_its_own_sound(tmp_path, suffix):
     sweep = (
         "-f",
