@@ -1,12 +1,16 @@
 """Open a video file or an image sequence, and choose its video stream."""
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
 from av.error import ArgumentError, FFmpegError
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
@@ -80,6 +84,15 @@ def open_video(video: Path | str, settings: SourceSettings = DEFAULT_SETTINGS) -
             raise FavError(f"{video}: expected a video, got an empty file; copy or download it again") from error
         why = f"got a file that FFmpeg cannot read ({error.strerror})"
         raise FavError(f"{video}: expected a video, {why}{cure}") from error
+
+
+def demux(container: InputContainer, streams: list[Any]) -> Iterator[Packet]:
+    """Yield all packets of some streams, and empty ones at the end.
+
+    PyAV raises IndexError at the end of files in which other streams begin late; all packets were read then.
+    """
+    with suppress(IndexError):
+        yield from container.demux(streams)
 
 
 def video_stream(container: InputContainer, video: Path | str) -> VideoStream:

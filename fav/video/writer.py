@@ -6,14 +6,12 @@ packets of all segments into a container, together with the other streams of the
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import av
-import av.logging
 import cv2
 import numpy as np
 from av.codec.codec import UnknownCodecError
@@ -33,6 +31,7 @@ from fav.video.container import DEFAULT_FPS, open_video, video_stream
 from fav.video.decoding import Decoder
 from fav.video.encoded import EncodedPacket, EncodedSegment, decoding_delay
 from fav.video.extras import Extras
+from fav.video.ffmpeg_log import ffmpeg_errors
 from fav.video.image_comment import with_comment
 from fav.video.image_output import first_number, image_bytes, image_notes, write_images
 from fav.video.index import FrameIndex
@@ -260,7 +259,7 @@ def check_film(
         return encode_segment(repeat(image, len(segment)), segment, video, index, trial, settings, name)
 
     try:
-        with _ffmpeg_errors() as messages:
+        with ffmpeg_errors() as messages:
             return mux_film(
                 os.devnull,
                 video,
@@ -290,7 +289,7 @@ def _check_encoder(encoder: EncoderSettings, name: Path | str, size: tuple[int, 
     messages: list[tuple[int, str, str]] = []
     try:
         with (
-            _ffmpeg_errors() as messages,
+            ffmpeg_errors() as messages,
             av.open(os.devnull, "w", format=_container(name)) as film,
         ):
             stream = _video_stream(film, encoder, Fraction(DEFAULT_FPS))
@@ -327,18 +326,6 @@ def _video_stream(film: OutputContainer, encoder: EncoderSettings, rate: Fractio
     if tag := encoder.tags.get(film.format.name):
         codec.codec_tag = tag
     return stream
-
-
-@contextmanager
-def _ffmpeg_errors() -> Iterator[list[tuple[int, str, str]]]:
-    """Capture the error messages of FFmpeg in this thread, as (level, name, line)."""
-    before = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)
-    try:
-        with av.logging.Capture() as messages:
-            yield messages
-    finally:
-        av.logging.set_level(before)
 
 
 def mux_film(
@@ -416,11 +403,11 @@ def mux_film(
         for segment in segments:
             for packet in timing.packets(encoded(segment, encoder_stream.extradata)):
                 for other in tracks.packets_until(timing.position, index.time_base):
-                    film.mux_one(other)
+                    tracks.mux(film, other)
                 packet.stream = encoder_stream.stream
                 film.mux_one(packet)
         for packet in tracks.packets_until(None):
-            film.mux_one(packet)
+            tracks.mux(film, packet)
     if sphere := source.sphere or (Sphere() if settings.sphere else None):
         if Path(name).suffix.lower() not in MARKED:
             return [
