@@ -72,9 +72,12 @@ def check_film_name(name: Path | str, codec: str | None = None) -> None:
         return
     suffix = Path(name).suffix
     if suffix.lower() not in CONTAINERS:
+        animation = (
+            f"; the command preview makes a small {suffix.lower()}" if suffix.lower() in (".gif", ".webp") else ""
+        )
         raise FavError(
             f"{name}: expected the name of a film that ends in {', '.join(CONTAINERS)}, or numbered images such as "
-            f"'dir/frame_%06d.png' ({', '.join(OUTPUTS)}), got {suffix or 'no suffix'}"
+            f"'dir/frame_%06d.png' ({', '.join(OUTPUTS)}), got {suffix or 'no suffix'}{animation}"
         )
     if codec is not None:
         check_container(codec, name)

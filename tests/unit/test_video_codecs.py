@@ -177,6 +177,7 @@ def test_segments_by_themselves_make_one_film(tmp_path, clip, index, codec):
     ({"codec": "vp9", "name": "film.mov"}, r"expected the suffix \.webm, \.mkv or \.mp4 for VP9, got \.mov; \.mov supports --codec h264, hevc or prores"),
     ({"codec": "prores", "name": "film.mp4"}, r"\.mov or \.mkv for ProRes, got \.mp4"),
     ({"codec": "ffv1", "name": "film.mp4"}, r"the suffix \.mkv for FFV1, got \.mp4"),
+    ({"name": "film.GIF"}, r"got \.GIF; the command preview makes a small \.gif"),
     ({"name": "film.webm"}, r"\.webm supports --codec av1 or vp9"),
     ({"pixel_format": "yuv444p12"}, "expected one of yuv420p, yuv422p, yuv444p, yuv420p10, yuv422p10, yuv444p10 for --codec h264, got yuv444p12"),
     ({"codec": "ffv1", "name": "film.mkv", "crf": 4}, "--crf: expected no quality for --codec ffv1, which has no quality scale; it is lossless"),
@@ -184,7 +185,7 @@ def test_segments_by_themselves_make_one_film(tmp_path, clip, index, codec):
     ({"crf": 52}, "from 0 to 51 for --codec h264, got 52"),
     ({"codec": "av1", "preset": "slow"}, "expected one of 0, 1, .* for --codec av1, got 'slow'"),
     ({"codec": "ffv1", "name": "film.mkv", "preset": "slow"}, "--preset: expected none for --codec ffv1"),
-    ({"codec": "prores", "name": "film.mov", "preset": "4444"}, "expected hq, proxy, lt or standard for ProRes with --pixel-format yuv422p10"),
+    ({"codec": "prores", "name": "film.mov", "preset": "4444"}, "for ProRes with --pixel-format yuv422p10, got '4444'; it needs --pixel-format yuv444p10"),
     ({"name": "dir/f_%d.exr", "pixel_format": "yuv420p"}, r"expected one of gbrpf16, gbrpf32 for \.exr, got yuv420p"),
 ])  # fmt: skip
 def test_what_does_not_go_together_is_refused_with_what_would_do(wanted, complaint):
