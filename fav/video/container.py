@@ -71,6 +71,11 @@ def open_video(video: Path | str, settings: SourceSettings = DEFAULT_SETTINGS) -
         raise FavError(f"{video}: expected a video in one file, got a directory{pattern_hint(str(video))}")
     else:
         check_file(video, str(video))
+    if kind is None and _is_animated_webp(path):
+        raise FavError(
+            f"{video}: expected a video, got an animated WebP, which FFmpeg {av.ffmpeg_version_info} does not decode; convert "
+            f"it first, for example to images: magick {sanitize(video)} -coalesce frame_%04d.png"
+        )
     try:
         return av.open(path, format=kind, options=options, metadata_errors="replace")
     except (FFmpegError, OSError) as error:
@@ -136,6 +141,16 @@ def frame_rate(stream: VideoStream) -> Fraction | None:
     """Frames per second, None if unknown. The average rate is used unless it is implausible: for raw DV it is 60000."""
     rates = [rate for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate) if rate]
     return next((rate for rate in rates if rate <= MAX_FPS), rates[0] if rates else None)
+
+
+def _is_animated_webp(path: str) -> bool:
+    """Whether a file is an animation that FFmpeg would take for one damaged image. Source: WebP Container Specification."""
+    if "webp_anim" in av.formats_available:
+        return False
+    with suppress(OSError), open(path, "rb") as file:
+        head = file.read(21)
+        return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) == 21 and bool(head[20] & 2)
+    return False
 
 
 def _truncated(path: str) -> bool:

@@ -70,7 +70,10 @@ class DamageLog:
             gaps |= doubtful | {at: lost for at, lost in short.items() if not marks or _is_near(at, marks)}
             places = [_place(group, times, base, gaps) for group in _merged([*marks, *gaps])]
             count = f"; {missing} fewer than its header says" if missing > 0 else ""
-            notes.append(f"parts are damaged{_list_some(places)}; the {len(times)} frames that decode are used{count}")
+            used = (
+                "the frame that decodes is used" if len(times) == 1 else f"the {len(times)} frames that decode are used"
+            )
+            notes.append(f"parts are damaged{_list_some(places)}; {used}{count}")
         elif gaps:
             pauses = [f" of {seconds:.3f} s at {_at(number, times, base)}" for number, seconds in gaps.items()]
             notes.append(f"it has no frames for a time{_list_some(pauses)}; the film has the same pause")
