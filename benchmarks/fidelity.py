@@ -253,29 +253,10 @@ def odd_sources(small: dict[str, tuple[str, ...]]) -> Iterator[Source]:
         rate="24000/1001",
         judged=False,
     )
-    cover = (
-        "-i",
-        "@cover.png",
-        "-map",
-        "1",
-        "-map",
-        "0",
-        "-c",
-        "copy",
-        "-c:v:0",
-        "png",
-        "-disposition:v:0",
-        "attached_pic",
-    )
-    yield Source(
-        "cover before video",
-        ".mp4",
-        sound=aac,
-        seconds=1.2,
-        then=("-i", "IN", *cover),
-        files=(("cover.png", _png()),),
-        stream="v:1",
-    )
+    thumbnail = ("-i", "@cover.png", "-i", "IN", "-map", "0", "-map", "1", "-c", "copy", "-c:v:0", "mjpeg")
+    cover = ("-i", "IN", "-i", "@cover.png", "-map", "0", "-map", "1", "-c", "copy", "-disposition:v:1", "attached_pic")
+    for name, words, stream in (("thumbnail first", thumbnail, "v:1"), ("cover", cover, "v:0")):
+        yield Source(name, ".mp4", sound=aac, seconds=1.2, then=words, files=(("cover.png", _png()),), stream=stream)
     languages = ("-map", "0:v", "-map", "0:a", "-map", "0:a", "-map", "0:a", "-c", "copy", "-metadata:s:a:0", "language=eng",
                  "-metadata:s:a:1", "language=jpn", "-metadata:s:a:2", "language=deu", "-metadata:s:a:1", "title=映画")  # fmt: skip
     for suffix in (".mkv", ".mp4", ".mov"):

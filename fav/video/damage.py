@@ -19,7 +19,7 @@ LOGGING_DEMUXERS = ("matroska,webm", "ogg", "flv", "asf", "nut")  # whose errors
 
 
 class DamageLog:
-    """Collects where something is wrong in one pass over a video; `note` tells it at the end.
+    """Collects where something is wrong in one pass over a video; the notes tell it at the end.
 
     Attributes:
         found: whether anything was wrong so far.
@@ -53,29 +53,32 @@ class DamageLog:
             self._repeated.append(len(self._times))
         self._times.append(pts)
 
-    def notes(self, time_base: Fraction, missing: int = 0) -> list[str]:
-        """What is to be told of the video, each without its name.
+    def damage_note(self, time_base: Fraction, missing: int = 0) -> str | None:
+        """Where the video is damaged, without its name; None if it is not.
 
         Args:
             time_base: in seconds.
             missing: number of frames that are missing according to the container's header.
         """
-        times = np.array(self._times, np.int64)
-        notes, base = [], float(time_base)
-        gaps, short = find_gaps(times, base), find_gaps(times, base, damaged=True)
+        times, base = np.array(self._times, np.int64), float(time_base)
+        short = find_gaps(times, base, damaged=True)
         marks = [*self._concealed, *np.searchsorted(times, np.array(self._suspects, np.int64)).tolist()]
         doubts = np.searchsorted(times, np.array(self._doubts, np.int64)).tolist()
         doubtful = {at: lost for at, lost in short.items() if _is_near(at, doubts)}
-        if self.found or missing > 0 or doubtful:
-            gaps |= doubtful | {at: lost for at, lost in short.items() if not marks or _is_near(at, marks)}
-            places = [_place(group, times, base, gaps) for group in _merged([*marks, *gaps])]
-            count = f"; {missing} fewer than its header says" if missing > 0 else ""
-            used = (
-                "the frame that decodes is used" if len(times) == 1 else f"the {len(times)} frames that decode are used"
-            )
-            notes.append(f"parts are damaged{_list_some(places)}; {used}{count}")
-        elif gaps:
-            pauses = [f" of {seconds:.3f} s at {_at(number, times, base)}" for number, seconds in gaps.items()]
+        if not (self.found or missing > 0 or doubtful):
+            return None
+        near = {at: lost for at, lost in short.items() if not marks or _is_near(at, marks)}
+        gaps = find_gaps(times, base) | doubtful | near
+        places = [_place(group, times, base, gaps) for group in _merged([*marks, *gaps])]
+        count = f"; {missing} fewer than its header says" if missing > 0 else ""
+        used = "the frame that decodes is used" if len(times) == 1 else f"the {len(times)} frames that decode are used"
+        return f"parts are damaged{_list_some(places)}; {used}{count}"
+
+    def time_notes(self, time_base: Fraction) -> list[str]:
+        """Pauses and equal timestamps of an undamaged video, each without its name."""
+        times, base, notes = np.array(self._times, np.int64), float(time_base), []
+        pauses = [f" of {lost:.3f} s at {_at(at, times, base)}" for at, lost in find_gaps(times, base).items()]
+        if pauses and self.damage_note(time_base) is None:
             notes.append(f"it has no frames for a time{_list_some(pauses)}; the film has the same pause")
         if self._repeated:
             first, count = self._repeated[0], len(self._repeated)

@@ -337,8 +337,8 @@ class Decoder(Iterator[DecodedFrame]):
         return index, complete
 
     @property
-    def warnings(self) -> list[str]:
-        """One-line notes for the user on damaged, missing and converted content; complete after the last frame."""
+    def problems(self) -> list[str]:
+        """One-line notes for the user on damaged and missing content; complete after the last frame."""
         notes, count, name = [], self._count + 1, self.settings.name or self.video
         if is_sequence(str(self.video)):
             used = len(sequence_files(str(self.video)))
@@ -360,7 +360,14 @@ class Decoder(Iterator[DecodedFrame]):
         whole = self._at_end and not is_sequence(str(self.video)) and not self.read_error
         # AVI counts frames in its header, among them those that it leaves out, and times are their numbers.
         missing = self.stream.frames - self._next_number if whole and not self.timed else 0
-        notes += [f"{name}: {note}" for note in self.damage.notes(self.time_base, missing)]
+        damaged = self.damage.damage_note(self.time_base, missing)
+        return notes + ([f"{name}: {damaged}"] if damaged else [])
+
+    @property
+    def warnings(self) -> list[str]:
+        """`problems`, and what else of the video is told to the user; complete after the last frame."""
+        notes, name = self.problems, self.settings.name or self.video
+        notes += [f"{name}: {note}" for note in self.damage.time_notes(self.time_base)]
         if self._late_streams:
             notes.append(
                 f"{name}: streams that begin after the first seconds are left out: {', '.join(self._late_streams)}"

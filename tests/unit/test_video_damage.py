@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from fav.cli.cuts import cuts
 from fav.video import check_film, decode, write_film
 from fav.video.damage import find_gaps
 from fav.video.ranges import survey
@@ -144,6 +146,8 @@ def test_pause_among_equal_distances_is_told(tmp_path, name):
     ]
     video = make(tmp_path / name, "-vf", times, "-vsync", "vfr", *X264, seconds=2)
     _, notes = notes_of(video)
+    with decode(video) as decoding:
+        assert list(decoding) and decoding.problems == []  # `retry` would make such a film again
     if name.startswith("long"):
         assert notes == ["it has no frames for a time of 1.000 s at frame 25 (2.000 s); the film has the same pause"]
         assert survey(video, least=10).why
@@ -178,3 +182,10 @@ def test_damaged_sound_is_told_with_its_time(tmp_path):
     assert check_film(broken, "film.mp4") == film_notes
     times = [float(packet["pts_time"]) for packet in asked(tmp_path / "film.mp4", "packet=pts_time", "a:0")["packets"]]
     assert len(times) > 70 and times[-1] > 1.8
+
+
+def test_cuts_command_tells_damage(tmp_path):
+    video = whole(tmp_path, "vp9.webm")
+    broken = overwritten(video, 0.5, 3000)
+    result = CliRunner().invoke(cuts, [str(broken), str(tmp_path / "c.csv")])
+    assert result.exit_code == 0 and re.search(r"parts are damaged at frame \d+", result.output), result.output
