@@ -5,8 +5,8 @@
 With the same --csv FILE, a run that was broken off is continued.
 
 Each row is a source of its own kind: codec, container, pixel format, matrix and range, rotation, frame rate, size, sound, fields,
-clock. The film is made as the stitch makes it, without the network (whose picture has no share in it). A row is wrong where the
-film has other frames, times, length, sound or tags, a PSNR below LEAST_PSNR, or a color that is off by more than MOST_SHIFT in the
+clock, tracks, edit list, name. The film is made as the stitch makes it, without the network (whose picture has no share in it). A row is wrong where the
+film has other frames, times, length, tracks, chapters, sound or tags, a PSNR below LEAST_PSNR, or a color that is off by more than MOST_SHIFT in the
 mean. The program exits with 1 where a row is wrong. Pictures of HDR and of fields are made on purpose otherwise; their PSNR is
 not judged.
 """
@@ -14,10 +14,11 @@ not judged.
 import csv
 import json
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import repeat
@@ -66,6 +67,12 @@ class Source:
     twice: bool = False  # joined with itself, as by `cat`
     codec: str | None = None  # of the film, in its usual pixel format, best quality
     matrix: int | None = None  # of display, written into the file: the orientation of EXIF
+    then: tuple[str, ...] = ()  # FFmpeg's words that make the source of a file IN; "@name" is one of `files`
+    base: str | None = None  # ending of the file IN
+    files: tuple[tuple[str, bytes], ...] = ()
+    title: str = "s"
+    stream: str = "v:0"  # the video that the film is made of
+    patch: Callable[[bytes], bytes] | None = None  # of the file, or of each image IN
 
 
 @dataclass
@@ -171,6 +178,8 @@ def sources() -> Iterator[Source]:
         )
         yield Source(f"hdr {transfer}", ".mkv", ("-c:v", "ffv1", *options), judged=False)
 
+    yield from odd_sources(small)
+
     for codec, about in CODECS.items():
         for suffix in about.suffixes:
             for pixels in (*X264[:-1], "yuv420p"), ("-c:v", "ffv1", "-pix_fmt", "yuv422p10le", "-colorspace", "bt709"):
@@ -179,10 +188,228 @@ def sources() -> Iterator[Source]:
                 yield Source(name, ".mkv", pixels, sound=sound, seconds=1.2, film=suffix, codec=codec)
 
 
+def odd_sources(small: dict[str, tuple[str, ...]]) -> Iterator[Source]:
+    """Sources that are rarer than codecs and containers, and that people have: edits, tracks, clocks, fields, names."""
+    aac, copied = ("-c:a", "aac"), ("-i", "IN", "-map", "0", "-c", "copy")
+    pyramid = (
+        *X264[:-2],
+        "-preset",
+        "medium",
+        "-bf",
+        "6",
+        "-x264-params",
+        "b-pyramid=normal:keyint=30",
+        "-pix_fmt",
+        "yuv420p",
+    )
+    yield Source("edit list", ".mp4", pyramid, sound=aac, seconds=1.2, then=("-ss", "0.3", *copied))
+    yield Source("edit list mov to mov", ".mov", pyramid, film=".mov", seconds=1.2, then=("-ss", "0.5", *copied))
+    yield Source("empty edit", ".mp4", sound=aac, seconds=1.2,
+                 then=("-itsoffset", "0.4", "-i", "IN", "-i", "IN", "-map", "0:v", "-map", "1:a", "-c", "copy"))  # fmt: skip
+    yield Source("late sound", ".mp4", sound=aac, seconds=1.2,
+                 then=("-itsoffset", "0.4", "-i", "IN", "-i", "IN", "-map", "1:v", "-map", "0:a", "-c", "copy"))  # fmt: skip
+    yield Source(
+        "negative composition", ".mov", (*pyramid, "-movflags", "negative_cts_offsets"), film=".mov", seconds=1
+    )
+    yield Source("pyramid ts", ".ts", pyramid, sound=aac, seconds=1.2)
+    jitter = "setpts=PTS+mod(N*7\\,5)*0.003/TB"
+    yield Source("phone turned variable", ".mp4", ("-vf", jitter, "-vsync", "vfr", *X264, "-video_track_timescale", "90000"),
+                 sound=aac, seconds=1, rate="30", matrix=6)  # fmt: skip
+    hlg = (
+        "-pix_fmt",
+        "yuv420p10le",
+        "-color_trc",
+        "arib-std-b67",
+        "-color_primaries",
+        "bt2020",
+        "-colorspace",
+        "bt2020nc",
+        "-tag:v",
+        "hvc1",
+    )
+    yield Source("phone hlg turned", ".mov", (*small["hevc"], *hlg), film=".mov", sound=aac, matrix=8, judged=False)
+    dv = ("-c:v", "dvvideo", "-pix_fmt", "yuv411p", "-aspect", "4:3")
+    yield Source(
+        "dv ntsc avi",
+        ".avi",
+        ("-vf", "scale=720:480,setfield=bff", *dv),
+        rate="30000/1001",
+        sound=("-c:a", "pcm_s16le"),
+        judged=False,
+    )
+    bottom = ("-vf", "tinterlace=interleave_bottom,setfield=bff", "-flags", "+ildct+ilme")
+    yield Source("fields bottom first", ".mpg", (*bottom, *small["mpeg2"]), rate="50", judged=False)
+    yield Source(
+        "fields h264",
+        ".ts",
+        ("-vf", "tinterlace=interleave_top,setfield=tff", *X264, "-flags", "+ildct+ilme"),
+        rate="50",
+        judged=False,
+    )
+    yield Source(
+        "telecine",
+        ".mpg",
+        ("-vf", "telecine=pattern=23", "-flags", "+ildct+ilme", *small["mpeg2"]),
+        rate="24000/1001",
+        judged=False,
+    )
+    thumbnail = ("-i", "@cover.png", "-i", "IN", "-map", "0", "-map", "1", "-c", "copy", "-c:v:0", "mjpeg")
+    cover = ("-i", "IN", "-i", "@cover.png", "-map", "0", "-map", "1", "-c", "copy", "-disposition:v:1", "attached_pic")
+    for name, words, stream in (("thumbnail first", thumbnail, "v:1"), ("cover", cover, "v:0")):
+        yield Source(name, ".mp4", sound=aac, seconds=1.2, then=words, files=(("cover.png", _png()),), stream=stream)
+    languages = ("-map", "0:v", "-map", "0:a", "-map", "0:a", "-map", "0:a", "-c", "copy", "-metadata:s:a:0", "language=eng",
+                 "-metadata:s:a:1", "language=jpn", "-metadata:s:a:2", "language=deu", "-metadata:s:a:1", "title=映画")  # fmt: skip
+    for suffix in (".mkv", ".mp4", ".mov"):
+        yield Source(
+            f"three sounds {suffix[1:]}", suffix, sound=aac, seconds=1.2, then=("-i", "IN", *languages), film=suffix
+        )
+    for channels in ("1", "6", "8"):
+        yield Source(f"sound of {channels} channels", ".mkv", sound=(*aac, "-ac", channels), seconds=1.2)
+    yield Source("surround re-encoded", ".mkv", sound=("-c:a", "pcm_s24le", "-ac", "6"), seconds=1.2)
+    subtitles = ("-i", "IN", "-i", "@lines.srt", "-map", "0", "-map", "1", "-c", "copy")
+    lines = "1\n00:00:00,100 --> 00:00:00,400\nGrüße, 世界\n\n2\n00:00:01,000 --> 00:00:01,150\nend\n".encode()
+    for suffix, codec in ((".mkv", "srt"), (".mp4", "mov_text"), (".webm", "webvtt")):
+        video, sound = (small["vp9"], ("-c:a", "libopus")) if suffix == ".webm" else (X264, aac)
+        yield Source(f"subtitles {suffix[1:]}", suffix, video, sound=sound, seconds=1.2, files=(("lines.srt", lines),),
+                     then=(*subtitles, "-c:s", codec), film=suffix, codec="vp9" if suffix == ".webm" else None)  # fmt: skip
+    yield Source("subtitles of images", ".mkv", sound=aac, seconds=1.2, files=(("lines.sup", _pgs()),), film=".mkv",
+                 then=("-i", "IN", "-i", "@lines.sup", "-map", "0", "-map", "1", "-c", "copy"))  # fmt: skip
+    marks = ";FFMETADATA1\ntitle=t\n" + "".join(
+        f"[CHAPTER]\nTIMEBASE=1/1000\nSTART={400 * n}\nEND={400 * (n + 1)}\ntitle=Kapitel {n} é\n" for n in range(3)
+    )
+    for suffix in (".mp4", ".mkv"):
+        yield Source(f"chapters {suffix[1:]}", suffix, sound=aac, seconds=1.2, files=(("marks", marks.encode()),), film=suffix,
+                     then=("-i", "IN", "-f", "ffmetadata", "-i", "@marks", "-map", "0", "-map_metadata", "1", "-c", "copy"))  # fmt: skip
+    yield Source("timecode", ".mov", ("-timecode", "01:02:03:04", *X264), film=".mov")
+    yield Source("timecode drop frame", ".mov", ("-timecode", "00:59:59;28", *X264), rate="30000/1001", film=".mov")
+    for suffix in (".mp4", ".gif", ".mkv"):
+        kind = ("-vf", "format=rgb24") if suffix == ".gif" else X264
+        yield Source(f"one frame {suffix[1:]}", suffix, kind, seconds=0.04, judged=suffix != ".gif")
+    yield Source(
+        "huge time base mp4",
+        ".mp4",
+        (*X264, "-video_track_timescale", "100000000"),
+        rate="30000/1001",
+        sound=aac,
+        seconds=1.2,
+    )
+    yield Source("huge time base nut", ".nut", (*X264, "-enc_time_base", "1:1000000007"), rate="24000/1001", seconds=1)
+    for name, suffix, offset in (("later", ".ts", "100"), ("later", ".mkv", "7.5"), ("later", ".mp4", "3"), ("wrapping", ".ts", "95443.2"),
+                                 ("earlier", ".nut", "-3")):  # fmt: skip
+        yield Source(f"times {name} {suffix[1:]}", suffix, (*X264, "-output_ts_offset", offset), sound=aac, seconds=1.2)
+    yield Source("gif", ".gif", ("-vf", "format=rgb24"), rate="10", judged=False)
+    yield Source("apng", ".apng", ("-c:v", "apng", "-plays", "0"), rate="10")
+    yield Source(
+        "mjpeg with exif",
+        ".avi",
+        ("-q:v", "1"),
+        base="_%03d.jpg",
+        then=("-framerate", "25", "-i", "IN", "-c", "copy"),
+        patch=_with_exif,
+    )
+    yield Source(
+        "images jpg with exif",
+        "_%03d.jpg",
+        ("-q:v", "1"),
+        base="_%03d.jpg",
+        then=("-framerate", "25", "-i", "IN", "-c", "copy"),
+        patch=_with_exif,
+    )
+    yield Source("name 日本語", ".mkv", sound=aac, seconds=1.2, title="休日 – é'\"$(x) 映画")
+    yield Source("name with percent", ".mp4", title="100%d %s %%")
+    yield Source("images in a percent directory", "/f %03d.png", title="50% é")
+    for codec, suffix, options in (
+        ("mpeg1", ".mpg", ("-c:v", "mpeg1video", "-q:v", "1")), ("msmpeg4", ".avi", ("-c:v", "msmpeg4v2", "-q:v", "1")),
+        ("dnxhd", ".mxf", ("-vf", "scale=1280:720", "-c:v", "dnxhd", "-b:v", "90M", "-pix_fmt", "yuv422p")), ("cinepak", ".mov", ("-c:v", "cinepak")),
+        ("cfhd", ".mov", ("-vf", "scale=128:96", "-c:v", "cfhd", "-pix_fmt", "yuv422p10le")), ("magicyuv", ".avi", ("-c:v", "magicyuv", "-pix_fmt", "gbrp")),
+        ("h263", ".3gp", ("-vf", "scale=128:96", "-c:v", "h263", "-q:v", "1")), ("raw h264", ".h264", (*X264, "-bf", "0")),
+        ("raw hevc", ".hevc", small["hevc"]), ("raw mpeg2", ".m2v", small["mpeg2"]), ("vp9", ".ivf", small["vp9"]), ("y4m", ".y4m", ("-pix_fmt", "yuv444p")),
+        ("mpeg2", ".mxf", (*small["mpeg2"], "-pix_fmt", "yuv420p")), ("live", ".mkv", (*X264, "-live", "1")), ("svq1", ".mov", ("-c:v", "svq1", "-q:v", "1")),
+        ("fragmented", ".mp4", (*X264, "-g", "6", "-movflags", "frag_keyframe+empty_moov")), ("ffvhuff", ".nut", ("-c:v", "ffvhuff", "-pix_fmt", "yuv420p")),
+        ("vp8", ".webm", ("-c:v", "libvpx", "-auto-alt-ref", "1", "-lag-in-frames", "10", "-b:v", "4M")),
+    ):  # fmt: skip
+        rate = "30000/1001" if suffix == ".3gp" else "25"
+        lossy = codec in ("cinepak", "svq1", "h263")
+        yield Source(f"{codec} {suffix[1:]} (rare)", suffix, options, rate=rate, judged=not lossy)
+    for pixels in (
+        "yuv411p",
+        "yuv410p",
+        "yuv440p",
+        "yuv444p12le",
+        "gray10le",
+        "gbrp12le",
+        "yuva420p",
+        "nv12",
+        "rgb24",
+        "bgr0",
+    ):
+        codec = "rawvideo" if pixels in ("nv12", "rgb24") else "ffv1"
+        yield Source(
+            f"pixels {pixels}", ".nut", ("-c:v", codec, "-pix_fmt", pixels), judged=pixels not in ("nv12", "gray10le")
+        )
+
+
+def _png() -> bytes:
+    """A cover image."""
+    return run(
+        "ffmpeg",
+        "-v",
+        "error",
+        "-f",
+        "lavfi",
+        "-i",
+        "color=red:size=32x32",
+        "-frames:v",
+        "1",
+        "-f",
+        "image2pipe",
+        "-c:v",
+        "png",
+        "-",
+    )
+
+
+def _pgs() -> bytes:
+    """Subtitles of Blu-ray discs with two images of 8x2 pixels."""
+
+    def segment(at: float, kind: int, data: bytes) -> bytes:
+        return b"PG" + struct.pack(">IIBH", int(at * 90000), 0, kind, len(data)) + data
+
+    def shown(at: float, number: int, visible: bool) -> bytes:
+        composition = struct.pack(">HHBHBBBB", 96, 64, 0x10, number, 0x80, 0, 0, visible)
+        placed = struct.pack(">HBBHH", 0, 0, 0, 8, 8) if visible else b""
+        window = struct.pack(">BBHHHH", 1, 0, 8, 8, 8, 2)
+        palette = bytes([0, 0, 1, 235, 128, 128, 255])
+        picture = bytes([1] * 8 + [0, 0]) * 2
+        image = (
+            struct.pack(">HBB", 0, 0, 0xC0) + (len(picture) + 4).to_bytes(3, "big") + struct.pack(">HH", 8, 2) + picture
+        )
+        parts = [(0x16, composition + placed), (0x17, window)]
+        parts += [(0x14, palette), (0x15, image)] if visible else []
+        return b"".join(segment(at, kind, data) for kind, data in (*parts, (0x80, b"")))
+
+    return shown(0.1, 0, True) + shown(0.4, 1, False) + shown(0.9, 2, True) + shown(1.1, 3, False)
+
+
+def _with_exif(jpeg: bytes) -> bytes:
+    """A JPEG with EXIF that names a maker, as cameras write it."""
+    entry = struct.pack(">HHII", 0x10F, 2, 6, 26) + struct.pack(">I", 0) + b"Canon\0"
+    exif = b"Exif\0\0" + b"MM\0*" + struct.pack(">IH", 8, 1) + entry
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+
+
 def made(source: Source, room: Path) -> Path:
     """The file of a source, in a directory of its own."""
     room.mkdir()
-    path = room / f"s{source.suffix}"
+    for name, content in source.files:
+        (room / name).write_bytes(content)
+    whole = room / f"{source.title}{source.suffix}"
+    whole.parent.mkdir(exist_ok=True)
+    path = room / f"base{source.base or source.suffix}" if source.then else whole
+    # FFmpeg's image2 takes the whole path for a pattern
+    written = whole.parent.as_posix().replace("%", "%%") + "/" + whole.name if "/" in source.suffix else path
+    if source.title != "s" and "/" not in source.suffix:
+        written = room / f"plain{source.suffix}"
     picture = PICTURE.format(size=source.size, rate=source.rate, seconds=source.seconds)
     sound = [word.format(seconds=source.seconds) for word in SOUND] if source.sound else []
     run(
@@ -197,8 +424,17 @@ def made(source: Source, room: Path) -> Path:
         *source.options,
         *source.sound,
         "-shortest" if sound else "-y",
-        path,
+        written,
     )
+    if written != path and "/" not in source.suffix:
+        Path(written).rename(path)
+    if source.patch:
+        for image in room.glob(f"base{(source.base or '').replace('%03d', '*')}"):
+            image.write_bytes(source.patch(image.read_bytes()))
+    if source.then:
+        words = [path if word == "IN" else room / word[1:] if word[0] == "@" else word for word in source.then]
+        run("ffmpeg", "-v", "error", *words, whole)
+        path = whole
     if source.twice:
         path.write_bytes(2 * path.read_bytes())
     if source.matrix:
@@ -235,14 +471,32 @@ def run(*words) -> bytes:
     return subprocess.run([*map(str, words)], check=True, capture_output=True, stdin=subprocess.DEVNULL).stdout
 
 
-def facts(path: Path) -> tuple[dict, dict, np.ndarray]:
+def tracks(path: Path) -> dict[str, list]:
+    """What ffprobe says of sound, subtitles, timecode and chapters."""
+    entries = (
+        "stream=codec_type,channels:stream_tags=language,title,timecode:chapter=start_time,end_time:chapter_tags=title"
+    )
+    said = json.loads(run("ffprobe", "-v", "error", "-show_entries", entries, "-of", "json", path))
+    tags = [(stream["codec_type"], stream.get("channels"), stream.get("tags", {})) for stream in said["streams"]]
+    return {
+        "sound": [(channels, tag.get("language", "und")) for kind, channels, tag in tags if kind == "audio"],
+        "subtitles": [tag.get("language", "und") for kind, _, tag in tags if kind == "subtitle"],
+        "timecode": sorted({tag["timecode"] for kind, _, tag in tags if kind == "video" and "timecode" in tag}),
+        "chapters": [
+            (round(float(one["start_time"]), 2), round(float(one["end_time"]), 2), one["tags"].get("title"))
+            for one in said["chapters"]
+        ],
+    }
+
+
+def facts(path: Path, chosen: str = "v:0") -> tuple[dict, dict, np.ndarray]:
     """What ffprobe says of the video stream and of the container, and when each frame is shown, from the first on, in seconds."""
     entries = (
         "frame=best_effort_timestamp_time:format=duration,start_time:stream=codec_name,width,height,pix_fmt,color_space,color_range,"
         "color_transfer,color_primaries,chroma_location,start_time"
     )
     said = json.loads(
-        run("ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", entries, "-of", "json", path)
+        run("ffprobe", "-v", "error", "-select_streams", chosen, "-show_entries", entries, "-of", "json", path)
     )
     shown = np.array([float(frame.get("best_effort_timestamp_time", "nan")) for frame in said["frames"]])
     for at in np.flatnonzero(np.isnan(shown)):  # some frames of MPEG-PS have none: they follow the one before
@@ -271,7 +525,7 @@ def times_by_ffmpeg(path: Path) -> np.ndarray:
     return shown - shown[0]
 
 
-def picture(path: Path, stream: dict) -> np.ndarray:
+def picture(path: Path, stream: dict, chosen: str = "v:0") -> np.ndarray:
     """The pictures (N, H, W, 3) in 8 bits, not rounded, as the color tags say; by zimg, which is not what the program uses."""
     pixels, space = stream["pix_fmt"], stream.get("color_space", "unknown")
     words: list[str] = []
@@ -284,7 +538,7 @@ def picture(path: Path, stream: dict) -> np.ndarray:
             "-vf",
             f"zscale=matrixin={matrix}:rangein={full}:matrix=gbr:range=full:chromalin={where}:filter=bicubic:dither=none",
         ]
-    raw = run("ffmpeg", "-v", "error", "-noautorotate", "-i", path, "-map", "0:v:0", *words, "-vsync", "passthrough", "-f", "rawvideo",
+    raw = run("ffmpeg", "-v", "error", "-noautorotate", "-i", path, "-map", f"0:{chosen}", *words, "-vsync", "passthrough", "-f", "rawvideo",
               "-pix_fmt", "gbrp16le", "-")  # fmt: skip
     planes = np.frombuffer(raw, np.uint16).reshape(-1, 3, stream["height"], stream["width"])
     # FFmpeg fills the lower bits of RGB with zeros
@@ -319,7 +573,17 @@ def judged(source: Source, room: Path) -> Row:
     row = Row(source.name)
     path = made(source, room)
     film = film_of(path, source.film, source.codec)
-    (before, whole, shown), (after, whole_film, there) = facts(path), facts(film)
+    judge = (
+        path.with_name(path.name)
+        if "%" not in path.parent.name
+        else Path(str(path.parent).replace("%", "%%")) / path.name
+    )
+    if source.title != "s" and "%" not in source.suffix:
+        judge = path.rename(path.with_name(f"plain{source.suffix}"))
+    (before, whole, shown), (after, whole_film, there) = facts(judge, source.stream), facts(film)
+    for kind, there_before in tracks(judge).items():
+        if there_before != tracks(film)[kind]:
+            row.wrong.append(f"{kind} {tracks(film)[kind]} of {there_before}")
     if source.codec and after.get("chroma_location", "unspecified") == "unspecified":
         after["chroma_location"] = "left"  # ProRes, and VP9 in MP4, do not say what they mean
     if source.twice:
@@ -337,7 +601,7 @@ def judged(source: Source, room: Path) -> Row:
     if not source.twice and abs(row.longer) > 0.06 and "hole" not in source.name:
         row.wrong.append("length")
     if source.sound and not source.twice:
-        late = lag(sound(path), sound(film))
+        late = lag(sound(judge), sound(film))
         starts = [
             float(one["start_time"]) - float(all["start_time"]) for one, all in ((before, whole), (after, whole_film))
         ]
@@ -351,7 +615,7 @@ def judged(source: Source, room: Path) -> Row:
             if before.get(tag, "unknown") not in ("unknown", "reserved", after.get(tag)):
                 row.wrong.append(tag)
     if source.judged:
-        a, b = upright(picture(path, before), source.matrix or 1), picture(film, after)
+        a, b = upright(picture(judge, before, source.stream), source.matrix or 1), picture(film, after)
         b = b[:, : a.shape[1], : a.shape[2]]
         row.psnr = f"{10 * np.log10(255**2 / max(float(np.mean((a - b) ** 2)), 1e-9)):.1f}"
         shifts = (b - a).mean(axis=(0, 1, 2))

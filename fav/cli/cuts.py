@@ -52,5 +52,7 @@ def cuts(video: str, out: Path | None, range: tuple[int, int | None], cut_thresh
         with new_file(sheet) as picture:
             picture.file.write_bytes(cv2.imencode(".png", contact_sheet(found))[1].tobytes())
         shown = f" and {picture.out}"
+    for note in found.notes:
+        click.echo(note, err=True)
     count = len(found.cuts)
     click.echo(f"done: {count} cut{'s' if count != 1 else ''} in {found.frames - start} frames: {numbers.out}{shown}")

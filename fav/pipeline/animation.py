@@ -87,7 +87,9 @@ def _metadata(spec: JobSpec, suffix: str) -> dict[str, bytes]:
         return {"comment": made_by.encode()}
     exif = Image.Exif()
     exif[IMAGE_DESCRIPTION] = made_by
-    return {"exif": exif.tobytes()}
+    return {
+        "exif": exif.tobytes().removeprefix(b"Exif\0\0")
+    }  # the prefix is that of JPEG; in WebP it makes readers warn
 
 
 def chosen_frames(index: FrameIndex, start: int, stop: int, rate: float) -> tuple[set[int], list[int]]:

@@ -292,15 +292,15 @@ def _problem_of_head(artifacts: JobArtifacts, task: Task, file: Path) -> str | N
 def _problem_of_film(artifacts: JobArtifacts, film: Path) -> str | None:
     """Decode a film and count its frames; return the problem, None if there is none."""
     try:
-        index, warnings = artifacts.index_progress(), []
+        index, problems = artifacts.index_progress(), []
         if artifacts.spec.is_images:
             frames = sum(1 for _ in images_in(film))
         else:
             with decode(film) as decoding:
-                frames, warnings = sum(1 for _ in decoding), decoding.warnings
+                frames, problems = sum(1 for _ in decoding), decoding.problems
         if index.is_complete and frames != index.end - artifacts.spec.start:
             return f"expected {index.end - artifacts.spec.start} frames, got {frames}"
-        return next(iter(warnings), None)
+        return next(iter(problems), None)
     except FavError as error:
         return str(error)
 

@@ -8,6 +8,7 @@ from fav.pipeline.option import format_number
 from fav.pipeline.request import Request
 from fav.pipeline.spec import OPTIONS
 from fav.stylize.images import READ_SUFFIXES
+from fav.util.image_sequence import is_sequence
 from fav.video import VideoInfo, check_film
 from fav.video.codecs import DEFAULT
 
@@ -39,7 +40,11 @@ def film_notes(request: Request, options: dict) -> tuple[str, ...]:
 
 
 def picture_notes(request: Request) -> tuple[str, ...]:
-    """A note if the video is one image: the user may want a stylized image instead of a film."""
+    """A note if the video is one image, which the user may want as an image, or if --fps has no effect on a video."""
+    if is_sequence(str(request.video)):
+        return ()
+    if "fps" in request.given:
+        return ("--fps is for numbered images; a video keeps its own times",)
     if Path(request.video).suffix.lower() not in READ_SUFFIXES:
         return ()
     return (

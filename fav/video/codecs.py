@@ -374,9 +374,11 @@ def _profile(pixel_format: str, profile: str | None) -> str:
     """Check the ProRes profile for a pixel format; None returns the default profile."""
     profiles = ("4444", "4444xq") if pixel_format == "yuv444p10le" else ("hq", "proxy", "lt", "standard")
     if profile is not None and profile not in profiles:
+        other = "yuv422p10" if pixel_format == "yuv444p10le" else "yuv444p10"
+        cure = f"; it needs --pixel-format {other}" if profile in CODECS["prores"].presets else ""
         raise FavError(
             f"--preset: expected {_either(profiles)} for ProRes with --pixel-format "
-            f"{pixel_format.removesuffix('le')}, got {profile!r}"
+            f"{pixel_format.removesuffix('le')}, got {profile!r}{cure}"
         )
     return profile or profiles[0]
 

@@ -1,12 +1,16 @@
 """Open a video file or an image sequence, and choose its video stream."""
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
 from av.error import ArgumentError, FFmpegError
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
@@ -67,6 +71,11 @@ def open_video(video: Path | str, settings: SourceSettings = DEFAULT_SETTINGS) -
         raise FavError(f"{video}: expected a video in one file, got a directory{pattern_hint(str(video))}")
     else:
         check_file(video, str(video))
+    if kind is None and _is_animated_webp(path):
+        raise FavError(
+            f"{video}: expected a video, got an animated WebP, which FFmpeg {av.ffmpeg_version_info} does not decode; convert "
+            f"it first, for example to images: magick {sanitize(video)} -coalesce frame_%04d.png"
+        )
     try:
         return av.open(path, format=kind, options=options, metadata_errors="replace")
     except (FFmpegError, OSError) as error:
@@ -80,6 +89,15 @@ def open_video(video: Path | str, settings: SourceSettings = DEFAULT_SETTINGS) -
             raise FavError(f"{video}: expected a video, got an empty file; copy or download it again") from error
         why = f"got a file that FFmpeg cannot read ({error.strerror})"
         raise FavError(f"{video}: expected a video, {why}{cure}") from error
+
+
+def demux(container: InputContainer, streams: list[Any]) -> Iterator[Packet]:
+    """Yield all packets of some streams, and empty ones at the end.
+
+    PyAV raises IndexError at the end of files in which other streams begin late; all packets were read then.
+    """
+    with suppress(IndexError):
+        yield from container.demux(streams)
 
 
 def video_stream(container: InputContainer, video: Path | str) -> VideoStream:
@@ -123,6 +141,16 @@ def frame_rate(stream: VideoStream) -> Fraction | None:
     """Frames per second, None if unknown. The average rate is used unless it is implausible: for raw DV it is 60000."""
     rates = [rate for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate) if rate]
     return next((rate for rate in rates if rate <= MAX_FPS), rates[0] if rates else None)
+
+
+def _is_animated_webp(path: str) -> bool:
+    """Whether a file is an animation that FFmpeg would take for one damaged image. Source: WebP Container Specification."""
+    if "webp_anim" in av.formats_available:
+        return False
+    with suppress(OSError), open(path, "rb") as file:
+        head = file.read(21)
+        return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) == 21 and bool(head[20] & 2)
+    return False
 
 
 def _truncated(path: str) -> bool:

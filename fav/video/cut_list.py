@@ -27,6 +27,7 @@ class CutList:
         seconds: the time of each cut.
         pairs: images (h, w, 3) uint8 BGR of the frames before and after each cut, MAX_PAIRS at most.
         frames: number of analyzed frames.
+        notes: what of the video is told to the user, such as damage.
         threshold: of the detection.
     """
 
@@ -34,6 +35,7 @@ class CutList:
     seconds: list[float] = field(default_factory=list)
     pairs: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     frames: int = 0
+    notes: list[str] = field(default_factory=list)
     threshold: float = 0.0
 
 
@@ -69,6 +71,7 @@ def find_cuts(
             recent.append((decoded.number, float(decoded.pts * decoding.time_base), decoded.thumbnail(WIDTH)))
             take(splitter.push(decoded))
         take(splitter.finish())
+        found.notes = decoding.warnings
     return found
 
 

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 import av
+import av.logging
 import numpy as np
 from av.codec.context import Flags
 from av.error import FFmpegError
@@ -19,13 +20,15 @@ from fav.util.image_sequence import is_sequence, other_numbers_note, sequence_fi
 from fav.video import hdr, tiff
 from fav.video.clock import SECOND, Clock, timed_streams
 from fav.video.color import ColorInfo, check_matrix, display_matrix, has_alpha, is_hdr, is_linear, to_bgr, to_small_bgr
-from fav.video.container import DEFAULT_FPS, frame_rate, open_video, video_stream
+from fav.video.container import DEFAULT_FPS, demux, frame_rate, open_video, video_stream
+from fav.video.damage import LOGGING_DEMUXERS, DamageLog
 from fav.video.deinterlacing import deinterlaced
+from fav.video.ffmpeg_log import ffmpeg_errors, late_streams
 from fav.video.index import FrameIndex
 from fav.video.settings import DEFAULT_SETTINGS, SourceSettings
 from fav.video.side_data import side_data
 from fav.video.spherical import Sphere, sphere_of
-from fav.video.truncation import is_truncated
+from fav.video.truncation import broken_at, is_truncated
 
 TRANSPARENCY = "transparency is left out: colors behind it become visible"
 MIN_JUMP_S = 0.1  # smaller timestamp jumps are not reported
@@ -145,6 +148,7 @@ class Decoder(Iterator[DecodedFrame]):
         time_base: seconds per unit of timestamps.
         timed: whether the container has timestamps.
         conversion_notes: notes on what the film will not have as the source has it, for the frames read so far.
+        damage: where something was wrong so far.
 
     Raises:
         FavError: the video cannot be opened.
@@ -152,7 +156,10 @@ class Decoder(Iterator[DecodedFrame]):
 
     def __init__(self, video: Path | str, settings: SourceSettings = DEFAULT_SETTINGS, keep: bool = False):
         self.video, self.settings, self.keep = video, settings, keep
-        self.container = open_video(video, settings)
+        with ffmpeg_errors() as said:  # FFmpeg reads the first seconds now, and keeps their packets
+            self.container = open_video(video, settings)
+        self.damage = DamageLog()
+        self._hear(said, None)
         try:
             self.stream = video_stream(self.container, video)
         except BaseException:
@@ -180,11 +187,11 @@ class Decoder(Iterator[DecodedFrame]):
         # Matroska may have no frame durations, but its total length limits that of the last frame.
         length = self.container.duration if "matroska" in self.container.format.name else None
         self._container_end = round(Fraction(length, av.time_base) / self.time_base) if length else 2**62
-        self._damaged, self.read_error = False, None
-        self.failed = False  # whether something could not be decoded, and no frame stands for it
+        self.read_error = None
         self.watch: Callable[[av.Packet], bool] | None = None  # returns for each packet whether to decode it
         self.frame_pts: int | None = None  # the time stamp of the last frame, as the decoder gave it
         self._jumps: list[str] = []
+        self._late_streams: list[str] = []
         self.forget_notes()
         self._late = False
         self._opening = True
@@ -209,13 +216,14 @@ class Decoder(Iterator[DecodedFrame]):
         self._count += 1
         source_pts, shift = self._source_pts(frame), self._shift
         self.frame_pts = frame.pts
-        pts = max(source_pts, self._last_pts + 1)
+        pts = max(source_pts, self._next_pts(source_pts))
         self._shift = self._shifts.pop(source_pts, shift) if self._clock.can_jump else 0
-        if self._count:
+        if self._count and not self._repeats:
             self._note_jump(pts - source_pts, self._shift - shift)
         duration = (self._packet_duration if self._duration_of_packet else frame.duration) or self._frame_duration
         if 0 < self._container_end - pts < duration:
             duration = self._container_end - pts
+        self.damage.frame(pts, bool(frame.is_corrupt), self._repeats > 0)
         self._last_pts, self._expected_pts = pts, pts + duration
         self._note_format(frame)
         if self.settings.deinterlace and frame.interlaced_frame:
@@ -329,8 +337,8 @@ class Decoder(Iterator[DecodedFrame]):
         return index, complete
 
     @property
-    def warnings(self) -> list[str]:
-        """One-line notes for the user on damaged, missing and converted content; complete after the last frame."""
+    def problems(self) -> list[str]:
+        """One-line notes for the user on damaged and missing content; complete after the last frame."""
         notes, count, name = [], self._count + 1, self.settings.name or self.video
         if is_sequence(str(self.video)):
             used = len(sequence_files(str(self.video)))
@@ -339,14 +347,31 @@ class Decoder(Iterator[DecodedFrame]):
                 notes.append(
                     f"{name}: a number is missing; the {used} images before it are used, the {after} after it not"
                 )
-            if used > count and not self._damaged:
+            if used > count and not self.damage.found:
                 notes.append(f"{name}: {used - count} of its images do not decode and are left out")
         elif self.read_error:
             notes.append(f"{name}: reading stopped early ({self.read_error}); the {count} frames before are used")
         elif is_truncated(Path(self.video)):
             notes.append(f"{name}: bytes are missing at its end; the {count} frames that decode are used")
-        if self._damaged:
-            notes.append(f"{name}: parts are damaged; the frames that decode are used")
+        elif (broken := broken_at(Path(self.video))) is not None:
+            notes.append(
+                f"{name}: its structure is damaged at byte {broken}; what follows is lost: {count} frames are used"
+            )
+        whole = self._at_end and not is_sequence(str(self.video)) and not self.read_error
+        # AVI counts frames in its header, among them those that it leaves out, and times are their numbers.
+        missing = self.stream.frames - self._next_number if whole and not self.timed else 0
+        damaged = self.damage.damage_note(self.time_base, missing)
+        return notes + ([f"{name}: {damaged}"] if damaged else [])
+
+    @property
+    def warnings(self) -> list[str]:
+        """`problems`, and what else of the video is told to the user; complete after the last frame."""
+        notes, name = self.problems, self.settings.name or self.video
+        notes += [f"{name}: {note}" for note in self.damage.time_notes(self.time_base)]
+        if self._late_streams:
+            notes.append(
+                f"{name}: streams that begin after the first seconds are left out: {', '.join(self._late_streams)}"
+            )
         if self._jumps:
             notes.append(f"{name}: its timestamps jump {_list_some(self._jumps)}; the film has no jump")
         if self._changes:
@@ -364,6 +389,9 @@ class Decoder(Iterator[DecodedFrame]):
         self._packet_times: deque[int] = deque()  # of packets whose frames have not been returned yet
         self._shifts: dict[int, int] = {}  # corrections of timestamp jumps, by the corrected time of a packet
         self._shift, self._jumped = 0, False
+        self._source_before: int | None = None
+        self._repeats = 0  # frames in a row with the timestamp of the frame before
+        self._at_end, self._next_number = False, 0
 
     def _decode(self) -> Generator[av.VideoFrame, None, None]:
         codec = self.stream.codec_context
@@ -373,31 +401,68 @@ class Decoder(Iterator[DecodedFrame]):
                 if packet.dts is not None:
                     self._packet_times.append(packet.dts)
             try:
-                frames = codec.decode(packet)
+                with ffmpeg_errors() as said:
+                    frames = codec.decode(packet)
             except FFmpegError:
-                self._damaged = self.failed = True
+                self._fail(packet)
                 continue
+            if packet is not None and any(level <= av.logging.ERROR for level, _, _ in said):
+                self.damage.doubt(_time_of(packet))
             if self._tiff and packet is not None and not tiff.decodes(bytes(packet)):
-                self._damaged = self.failed = True
+                self._fail(packet)
                 continue
             intact = [frame for frame in frames if not frame.is_corrupt]
-            self.failed |= self._intra and len(intact) < len(frames)
-            self._damaged |= len(intact) < len(frames) or packet is not None and packet.is_corrupt
+            if self._intra and len(intact) < len(frames):
+                self._fail(packet)
             # Intra-only codecs do not conceal errors: damaged parts have random content of the memory.
             yield from intact if self._intra else frames
 
+    def _fail(self, packet: av.Packet | None) -> None:
+        """Note that a packet did not decode. No later frame gets its time."""
+        self.damage.suspect(None if packet is None else _time_of(packet))
+        if packet is not None and packet.dts is not None and self._packet_times:
+            self._packet_times.pop()
+
+    def _hear(self, said: list[tuple[int, str, str]], packet: av.Packet | None) -> None:
+        """Note what FFmpeg's demuxer said before it returned a packet."""
+        name = self.container.format.name
+        if name in LOGGING_DEMUXERS and any((level, by) == (av.logging.ERROR, name) for level, by, _ in said):
+            self.damage.suspect(None if packet is None else self._in_own_units(packet))
+
+    def _in_own_units(self, packet: av.Packet) -> int | None:
+        """The time of a packet of any stream, in units of the time base."""
+        time = _time_of(packet)
+        return (
+            time
+            if time is None or packet.stream_index == self.stream.index
+            else round(time * packet.time_base / self.time_base)
+        )
+
     def _packets(self) -> Iterator[av.Packet | None]:
         """Yield the packets of the stream, then None, which flushes the decoder."""
+        demuxing = demux(self.container, self._demuxed)
         try:
-            for packet in self.container.demux(self._demuxed):
+            while True:
+                with ffmpeg_errors() as said:
+                    packet = next(demuxing, None)
+                if packet is None:
+                    self._hear(said, None)
+                    break
+                own = packet.stream_index == self.stream.index
+                if own and packet.dts is not None:
+                    self._next_number = packet.dts + 1
                 if packet.size:  # an empty packet would flush the decoder
                     self._clock.correct(packet)
-                    if packet.stream_index == self.stream.index:
+                    self._hear(said, packet)
+                    if packet.is_corrupt:
+                        self.damage.suspect(self._in_own_units(packet))
+                    if own:
                         self._remember_shift(packet)
                         if self.watch is None or self.watch(packet):
                             yield packet
         except FFmpegError as error:
             self.read_error = error.strerror
+        self._at_end, self._late_streams = True, late_streams(self.container)
         yield None
 
     def packets(self) -> Iterator[av.Packet]:
@@ -417,6 +482,12 @@ class Decoder(Iterator[DecodedFrame]):
             for time in (packet.pts, packet.dts):
                 if time is not None:
                     self._shifts[time] = self._clock.ticks(packet)
+
+    def _next_pts(self, source_pts: int) -> int:
+        """The least time of a frame, so that times ascend. Where the clock stands still, frames keep their distance."""
+        self._repeats = self._repeats + 1 if source_pts == self._source_before else 0
+        self._source_before = source_pts
+        return self._expected_pts if self._repeats > 1 else self._last_pts + 1
 
     def _source_pts(self, frame: av.VideoFrame) -> int:
         """The frame's time before it is made to ascend, in units of the time base."""
@@ -450,6 +521,11 @@ def _opaque(frame: av.VideoFrame) -> bool:
         return False
     alpha = VideoReformatter().reformat(frame, format="yuva444p16le").planes[3]
     return int(np.frombuffer(memoryview(alpha), np.uint16).reshape(alpha.height, -1)[:, : alpha.width].min()) >= 0xFE00
+
+
+def _time_of(packet: av.Packet) -> int | None:
+    """The earlier one of a packet's times, in units of its time base."""
+    return min((time for time in (packet.pts, packet.dts) if time is not None), default=None)
 
 
 def _list_some(items: list[str]) -> str:

@@ -2,14 +2,12 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
 import av
-import av.logging
 import cv2
 import numpy as np
 from av.codec.codec import UnknownCodecError
@@ -25,6 +23,7 @@ from fav.video.codecs import CONTAINERS, DEFAULT, EncoderSettings
 from fav.video.color import even_size, film_colors, frame_of
 from fav.video.container import DEFAULT_FPS
 from fav.video.encoded import EncodedPacket, EncodedSegment, decoding_delay
+from fav.video.ffmpeg_log import ffmpeg_errors
 from fav.video.image_output import image_bytes
 from fav.video.index import FrameIndex
 from fav.video.probe import VideoInfo, probe
@@ -219,15 +218,3 @@ def require_count(frames: Iterable[np.ndarray], count: int, out: Path) -> Iterat
 def container_of(name: Path | str) -> str:
     """FFmpeg's name of the container that follows from a film's name."""
     return CONTAINERS[Path(name).suffix.lower()]
-
-
-@contextmanager
-def ffmpeg_errors() -> Iterator[list[tuple[int, str, str]]]:
-    """Capture the error messages of FFmpeg in this thread, as (level, name, line)."""
-    before = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)
-    try:
-        with av.logging.Capture() as messages:
-            yield messages
-    finally:
-        av.logging.set_level(before)

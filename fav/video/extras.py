@@ -11,6 +11,8 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Disposition, Stream
 from av.video.stream import VideoStream
 
+from fav.video.container import demux
+
 TIMECODE = re.compile(r"(\d{2}):(\d{2}):(\d{2})([:;.])(\d{2,3})")
 IMAGE_TYPES = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png"), "bmp": ("bmp", "image/bmp"),
             "gif": ("gif", "image/gif"), "webp": ("webp", "image/webp")}  # fmt: skip
@@ -112,7 +114,7 @@ def _cover_image(stream: VideoStream) -> Packet | None:
     """The image of a cover stream. The file is opened again, because the other container must stay at its beginning."""
     with av.open(stream.container.name, options=stream.container.options) as again:
         try:
-            return next((packet for packet in again.demux(again.streams[stream.index]) if packet.size), None)
+            return next((packet for packet in demux(again, [again.streams[stream.index]]) if packet.size), None)
         except FFmpegError:
             return None
 

@@ -108,11 +108,11 @@ def mux_film(
         for segment in segments:
             for packet in timing.packets(encoded(segment, encoder_stream.extradata)):
                 for other in tracks.packets_until(timing.position, index.time_base):
-                    film.mux_one(other)
+                    tracks.mux(film, other)
                 packet.stream = encoder_stream.stream
                 film.mux_one(packet)
         for packet in tracks.packets_until(None):
-            film.mux_one(packet)
+            tracks.mux(film, packet)
     if sphere := source.sphere or (Sphere() if settings.sphere else None):
         if Path(name).suffix.lower() not in MARKED:
             return [

@@ -11,7 +11,7 @@ from av.error import FFmpegError
 from fav.errors import FavError
 from fav.util.image_sequence import is_sequence, sequence_files
 from fav.video.color import ColorInfo
-from fav.video.container import frame_rate, open_video, video_stream
+from fav.video.container import demux, frame_rate, open_video, video_stream
 from fav.video.decoding import decode
 from fav.video.settings import DEFAULT_SETTINGS, SourceSettings
 from fav.video.spherical import Sphere
@@ -97,7 +97,8 @@ def reaches(source: VideoInfo, number: int, settings: SourceSettings = DEFAULT_S
         stream = video_stream(container, source.path)
         try:
             return any(
-                count == number for count, _ in enumerate(packet for packet in container.demux(stream) if packet.size)
+                count == number
+                for count, _ in enumerate(packet for packet in demux(container, [stream]) if packet.size)
             )
         except FFmpegError:
             return False

@@ -18,15 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 from av.error import FFmpegError
 
 from fav.errors import FavError
 from fav.util.image_sequence import is_sequence
+from fav.video.damage import find_gaps
 from fav.video.decoding import DecodedFrame, Decoder
 from fav.video.index import FrameIndex
 from fav.video.settings import DEFAULT_SETTINGS, SourceSettings
 from fav.video.shot_detection import FLASH, LONG_SIDE, RecordedDifferences
-from fav.video.truncation import is_truncated
+from fav.video.truncation import broken_at, is_truncated
 
 LEAST_RANGE = 240  # packets: shorter ranges would decode more of each other
 TAIL = 16  # frames of the next range that are decoded as well; cuts need 2 * FLASH + 1 of them
@@ -213,6 +215,8 @@ def survey(
         return Survey(why="numbered images have no keyframes")
     if is_truncated(Path(video)):
         return Survey(why="bytes are missing at its end")
+    if broken_at(Path(video)) is not None:
+        return Survey(why="its structure is damaged")
     with Decoder(video, settings) as decoder:
         try:
             return _surveyed(decoder, stop, least, report_progress)
@@ -252,6 +256,8 @@ def _surveyed(decoder: Decoder, stop: int | None, least: int, report_progress: C
             undivided.add(packet)
     if decoder.read_error:
         raise UnusableRangeError(f"reading stopped early ({decoder.read_error})")
+    if decoder.damage.found or find_gaps(np.array(sorted(seen)), float(decoder.time_base)):
+        raise UnusableRangeError("parts are damaged or missing")
     if undivided and sums[-1].packets < TAIL:  # too few to compare with the range before
         starts, sums = starts[:-1], [*sums[:-2], undivided]
     ranges = [VideoRange(start, one.packets, one.value) for start, one in zip(starts, sums)]
@@ -406,7 +412,7 @@ def _decoded(
         raise _NotThereError
     if (watch.sum.packets, watch.sum.value) != (mine.packets, mine.checksum):
         raise UnusableRangeError("its packets are not those that were surveyed")
-    if decoder.failed or decoder.read_error or decoder.clock_jumped:
+    if decoder.damage.found or decoder.read_error or decoder.clock_jumped:
         raise UnusableRangeError("parts of it are damaged")
     if len(decoder.formats) != 1:
         raise UnusableRangeError("frames change their size")

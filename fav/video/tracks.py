@@ -7,13 +7,14 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
-from av.error import FFmpegError
+from av.error import FFmpegError, InvalidDataError
 from av.format import Flags
 from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 
 from fav.video.clock import Clock, timed_streams
+from fav.video.container import demux
 
 # MP4 can also have PCM and Vorbis, but few players (and no FFmpeg before 6) read them there. FFmpeg claims that MOV
 # can have Opus and FLAC, but writing them fails.
@@ -53,7 +54,6 @@ class Tracks:
         trial: re-encode only the first seconds of sound.
 
     Attributes:
-        notes: one line for each stream that was left out or re-encoded.
         handled: indexes of all sound and subtitle streams of the source.
     """
 
@@ -67,7 +67,7 @@ class Tracks:
         shift: Fraction,
         trial: bool = False,
     ):
-        self.notes: list[str] = []
+        self._notes: list[str] = []
         self._tracks: dict[int, _CopyTrack[Any]] = {}
         self._clock = Clock(source)
         self.handled = {stream.index for stream in (*source.streams.audio, *source.streams.subtitles)}
@@ -104,15 +104,36 @@ class Tracks:
         if ticks is None:
             for track in self._tracks.values():
                 yield from track.flush()
-                if track.left_out:
-                    self.notes.append(
-                        f"left out: {float(track.left_out):.3f} s of sound in stream {track.source}, which overlap the "
-                        f"sound before"
-                    )
+
+    def mux(self, film: OutputContainer, packet: Packet) -> None:
+        """Write a packet from `packets_until`. A damaged one, which the film's container cannot have, is left out."""
+        try:
+            film.mux_one(packet)
+        except InvalidDataError:
+            track = next(track for track in self._tracks.values() if track.out.index == packet.stream_index)
+            track.damaged.add(_dts(packet) * packet.time_base)
+
+    @property
+    def notes(self) -> list[str]:
+        """One line for each stream that was left out or re-encoded, and for each one with damaged or overlapping packets."""
+        notes = list(self._notes)
+        for track in self._tracks.values():
+            if track.left_out:
+                notes.append(
+                    f"left out: {float(track.left_out):.3f} s of sound in stream {track.source}, which overlap the sound "
+                    f"before"
+                )
+            if track.damaged:
+                count = len(track.damaged)
+                packets = f"{count} damaged packet{'s' * (count > 1)}"
+                notes.append(
+                    f"stream {track.source} has {packets} of sound, first at {float(min(track.damaged)):.3f} s"
+                )
+        return notes
 
     def _read(self, source: InputContainer, streams: list[Stream]) -> Iterator[Packet]:
         try:
-            for packet in source.demux(streams) if streams else ():
+            for packet in demux(source, streams) if streams else ():
                 if packet.size and packet.dts is not None:
                     self._clock.correct(packet, packet.stream_index in self._timed)
                     if self._trial_end is not None and _is_after(packet.dts, packet.time_base, self._trial_end):
@@ -121,7 +142,7 @@ class Tracks:
                         _drop_absurd_duration(packet)
                         yield packet
         except FFmpegError as error:
-            self.notes.append(f"{source.name}: sound or subtitles end early ({error.strerror})")
+            self._notes.append(f"{source.name}: sound or subtitles end early ({error.strerror})")
 
     def _track(self, stream: AudioStream | SubtitleStream, film: OutputContainer) -> "_CopyTrack[Any] | None":
         """Add a stream to the film: as a copy or re-encoded. None if the film cannot have it."""
@@ -141,7 +162,7 @@ class Tracks:
             encoder = TEXT_ENCODER[container]
             track, note = _SubtitleTrack(stream, film.add_stream(encoder)), ""
         if not track or isinstance(track, _AudioTrack):
-            self.notes.append(note)
+            self._notes.append(note)
         if track:
             track.out.disposition = stream.disposition
             track.out.metadata.update(
@@ -174,6 +195,7 @@ class _CopyTrack(Generic[AnyStream]):
         self._strict = not out.container.format.flags & Flags.ts_nonstrict.value
         self.left_out = Fraction(0)  # seconds of sound that overlap the sound before
         self._newest, self._duration, self._trimming = None, 0, False
+        self.damaged: set[Fraction] = set()  # seconds of the film at which packets are damaged
         self._written: int | None = None  # the last time in the film's time base, if `_strict`
         self._limits: _Limits | None = None
         self._rate: tuple[int, int] | None = None  # units of the film's time base in one of the source's
@@ -185,6 +207,8 @@ class _CopyTrack(Generic[AnyStream]):
         pts = _dts(packet) if packet.pts is None else packet.pts
         if self._overlaps(packet):
             return
+        if packet.is_corrupt:
+            self.damaged.add(pts * packet.time_base - self.shift)
         if self._stream.type == "subtitle" and packet.duration:
             pts = self._clip(packet, pts)
         if self._in_range(pts, self._limits_in(packet.time_base)):
@@ -272,6 +296,8 @@ class _AudioTrack(_CopyTrack[AudioStream]):
         try:
             frames = self._stream.decode(packet)
         except FFmpegError:
+            if packet is not None:
+                self.damaged.add(_dts(packet) * packet.time_base - self.shift)
             return  # a damaged packet becomes a short silence
         for frame in frames:
             if self.limit is not None and self._encoded > self.limit:

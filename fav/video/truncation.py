@@ -29,8 +29,35 @@ def is_truncated(path: Path) -> bool:
     return False
 
 
+def broken_at(path: Path) -> int | None:
+    """The offset of something that is no box, where boxes with video follow it in an MP4 or MOV file; None if there is none.
+
+    FFmpeg reports no error there, and ends. Data after all boxes, which some cameras write, is none.
+    """
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        if file.read(8)[4:8] not in BOXES:
+            return None
+        end = _last_box(file, size)
+        if end >= size:
+            return None
+        file.seek(end + 8)
+        before = b""
+        while block := file.read(1 << 20):
+            if b"moof" in before + block or b"mdat" in before + block:
+                return end
+            before = block[-3:]
+    return None
+
+
 def _boxes_end(file: BinaryIO, size: int) -> int:
-    """The offset at which the last box of an MP4 or MOV file ends."""
+    """The offset at which the last box of an MP4 or MOV file ends. Data of other kinds after it is taken for a part of it."""
+    end = _last_box(file, size)
+    return end if end > size else size
+
+
+def _last_box(file: BinaryIO, size: int) -> int:
+    """The offset up to which an MP4 or MOV file is made of boxes; larger than its size if bytes are missing."""
     at = 0
     while at < size:
         file.seek(at)
@@ -40,8 +67,10 @@ def _boxes_end(file: BinaryIO, size: int) -> int:
         length = struct.unpack_from(">I", head)[0]
         if length == 1 and len(head) == 16:
             length = struct.unpack_from(">Q", head, 8)[0]
+        if length == 0 and head[4:8] in BOXES:
+            return size  # to the end of the file
         if length < 8 or head[4:8] not in BOXES and not head[4:8].isalnum():
-            return size  # length 0 means "to the end of the file"; other data after the boxes is ignored
+            return at
         at += length
     return at
 

@@ -18,7 +18,8 @@ from fav.util.image_sequence import OUTPUTS, check_pattern, is_image_output
 from fav.video.codecs import CONTAINERS, EncoderSettings, check_container, encoder_settings, trial_settings
 from fav.video.decoding import Decoder
 from fav.video.encoded import EncodedSegment
-from fav.video.encoder import check_encoder, encode_segment, ffmpeg_errors, require_count
+from fav.video.encoder import check_encoder, encode_segment, require_count
+from fav.video.ffmpeg_log import ffmpeg_errors
 from fav.video.image_output import image_bytes, image_notes
 from fav.video.index import FrameIndex
 from fav.video.muxer import mux_film
@@ -43,9 +44,12 @@ def check_film_name(name: Path | str, codec: str | None = None) -> None:
         return
     suffix = Path(name).suffix
     if suffix.lower() not in CONTAINERS:
+        animation = (
+            f"; the command preview makes a small {suffix.lower()}" if suffix.lower() in (".gif", ".webp") else ""
+        )
         raise FavError(
             f"{name}: expected the name of a film that ends in {', '.join(CONTAINERS)}, or numbered images such as "
-            f"'dir/frame_%06d.png' ({', '.join(OUTPUTS)}), got {suffix or 'no suffix'}"
+            f"'dir/frame_%06d.png' ({', '.join(OUTPUTS)}), got {suffix or 'no suffix'}{animation}"
         )
     if codec is not None:
         check_container(codec, name)

@@ -125,3 +125,6 @@ def test_preview_says_how_its_film_is_made(share, clip, style):
         previewed(share, "film", "--out", str(root / name))
     with Image.open(root / "small.gif") as gif, Image.open(root / "small.webp") as webp:
         assert gif.info["comment"].decode() == webp.getexif()[0x010E] == film
+    data = (root / "small.webp").read_bytes()
+    chunk = data.index(b"EXIF")
+    assert data[chunk + 8 : chunk + 12] in (b"MM\0*", b"II*\0")  # a TIFF header, as the container's specification wants

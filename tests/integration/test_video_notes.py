@@ -109,6 +109,20 @@ def test_gap_makes_no_job_unless_the_film_ends_before_it(share, style, tmp_path)
     assert made(share, pattern, style, range=(0, 3)).job.name.startswith("render--")
 
 
+def test_only_a_single_picture_is_called_one(share, style, tmp_path):
+    pattern = images(tmp_path / "render", range(3))
+    single = "is one picture, and its film has one frame"
+    assert any(single in note for note in made(share, pattern % 1, style).notes)
+    assert not any(single in note for note in made(share, pattern, style).notes)
+
+
+def test_fps_of_a_video_is_told_to_have_no_effect(share, style, tmp_path):
+    video = make(tmp_path / "clip.mp4", *X264, seconds=0.2)
+    told = "--fps is for numbered images; a video keeps its own times"
+    assert told in made(share, video, style, fps=24.0).notes
+    assert told not in made(share, images(tmp_path / "render", range(3)), style, fps=24.0).notes
+
+
 def test_mov_and_upper_case_endings_keep_their_container(share, style, tmp_path):
     clip = make(tmp_path / "a.mov", *X264, "-c:a", "pcm_s16le", inputs=tone(), seconds=0.2)
     ffmpeg("-i", clip, "-c", "copy", tmp_path / "B.MKV")

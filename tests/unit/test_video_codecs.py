@@ -189,7 +189,7 @@ def test_segments_by_themselves_make_one_film(tmp_path, clip, index, codec):
     ({"crf": 52}, "from 0 to 51 for --codec h264, got 52"),
     ({"codec": "av1", "preset": "slow"}, "expected one of 0, 1, .* for --codec av1, got 'slow'"),
     ({"codec": "ffv1", "name": "film.mkv", "preset": "slow"}, "--preset: expected none for --codec ffv1"),
-    ({"codec": "prores", "name": "film.mov", "preset": "4444"}, "expected hq, proxy, lt or standard for ProRes with --pixel-format yuv422p10"),
+    ({"codec": "prores", "name": "film.mov", "preset": "4444"}, "for ProRes with --pixel-format yuv422p10, got '4444'; it needs --pixel-format yuv444p10"),
     ({"name": "dir/f_%d.exr", "pixel_format": "yuv420p"}, r"expected one of gbrpf16, gbrpf32 for \.exr, got yuv420p"),
 ])  # fmt: skip
 def test_what_does_not_go_together_is_refused_with_what_would_do(wanted, complaint):

@@ -126,3 +126,13 @@ def test_tiff_that_decodes_in_part_is_damage_and_not_black(tmp_path):
     assert decoder.decode(av.Packet(path.read_bytes()))[0].to_ndarray(format="gray").max() == 0
     with pytest.raises(FavError, match="no frame of video stream 0 .* decodes"):
         probe(path)
+
+
+def test_animated_webp_is_refused_and_not_taken_for_one_damaged_image(tmp_path):
+    first, *more = (Image.new("RGB", (96, 64), (40 * number, 80, 120)) for number in range(4))
+    first.save(tmp_path / "moving.webp", save_all=True, append_images=more, duration=100)
+    first.save(tmp_path / "still.webp")
+    with pytest.raises(FavError, match=r"got an animated WebP.*-coalesce frame_%04d\.png"):
+        decode(tmp_path / "moving.webp")
+    with decode(tmp_path / "still.webp") as decoding:
+        assert len(list(decoding)) == 1 and decoding.warnings == []

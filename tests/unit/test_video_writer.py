@@ -396,6 +396,8 @@ def test_other_names_for_films_are_refused_before_work(name, tmp_path):
     with pytest.raises(FavError, match=r"\.mp4, \.mkv, \.mov"):
         check_film_name(name)
     check_film_name("100%d: a film.MKV")
+    with pytest.raises(FavError, match=r"got \.GIF; the command preview makes a small \.gif"):
+        check_film_name("film.GIF")
 
 
 def test_truncated_source_gives_a_film_of_what_decodes(tmp_path):
