@@ -12,6 +12,7 @@ from fav.cli.options import FILE
 from fav.cli.outputs import check_place
 from fav.errors import FavError, sanitize
 from fav.model.bundled_styles import SUFFIX, directory, named_styles, style_file, users_directory
+from fav.pipeline.arguments import check_style_name
 from fav.util.atomic import check_new, new_file
 
 SIZE = (640, 360)  # pixels of the frame on the sheet
@@ -47,6 +48,7 @@ def styles(words: tuple[Path, ...], sheet: Path | None) -> None:
 
     if style is not None:
         path = style_file(style)
+        check_style_name(path)
         facts = model_facts(path)
         lines = {
             "file": path,

@@ -204,7 +204,9 @@ def try_styles(
     for request in requests:
         check_times(request, source)
     length = source.seconds or (source.frames / float(source.rate) if source.frames and source.rate else None)
-    moments = moments or (tuple(length * part for part in MOMENTS) if length else (0.0,))
+    count = source.frames or (round(length * source.rate) if length and source.rate else None)
+    if moments is None:
+        moments = tuple(length * part for part in MOMENTS) if length and count != 1 else (0.0,)
     device = acquire_device(device, backend)
     device_of(device)
     backend = choose(backend, device)
@@ -222,7 +224,6 @@ def try_styles(
     page.add(Row("the video", f"{size[0]}x{size[1]}", "", [], []))
     for number, moment in enumerate(shown):
         page.show(resize(moment.frames[0], size), f"video-{number}.jpg")
-    frames = source.frames or (round(length * source.rate) if length and source.rate else None)
     times, refusals = FrameTimes(), []
     for settings, group in itertools.groupby(zip(variants, requests), lambda pair: pair[0].settings):
         pairs = list(group)
@@ -233,7 +234,7 @@ def try_styles(
                 if not trial.moment:
                     page.add(Row(variant.name, "", lines[variant], [], []))
                 if trial.seconds is not None:
-                    page.rows[-1].facts = _facts(trial.seconds, frames, nodes)
+                    page.rows[-1].facts = _facts(trial.seconds, count, nodes)
                 page.show(trial.image, f"{len(page.rows) - 1:02d}-{settings.style.stem}-{trial.moment}.jpg")
                 if trial.moment == len(shown) - 1:
                     click.echo(f"{variant.name}: {page.rows[-1].facts}")

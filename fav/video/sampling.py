@@ -68,23 +68,40 @@ def moment_at(
             decoding.seek(int(wanted))
         except FFmpegError:
             pass  # read from the beginning
-        found: list[DecodedFrame] = []
-        for frame in decoding:
-            if found and found[-1].pts + found[-1].duration <= wanted:
-                found.clear()
-            found.append(frame)
-            if len(found) == count and frame.pts + frame.duration > wanted:
-                break
-        if not found:
-            raise FavError(
-                f"{video}: expected a frame at {seconds:g} s, found none; choose an earlier moment with --at"
-            )
-        shown = float((found[0].pts - start) * decoding.time_base)
-        rate = frame_rate(decoding.stream)
-        number = round(shown * rate) if rate else 0
-        if exact_number and not _is_constant(decoding.stream, str(video)):
-            number = _count_before(video, settings, found[0].pts)
-        return Moment([frame.image() for frame in found], number, shown)
+        moment = _moment_of(decoding, video, wanted, start, count, settings, exact_number)
+    if moment is None:  # some files, such as one picture, have nothing after a seek
+        with Decoder(video, settings, keep=True) as decoding:
+            moment = _moment_of(decoding, video, wanted, start, count, settings, exact_number)
+    if moment is None:
+        raise FavError(f"{video}: expected a frame at {seconds:g} s, found none; choose an earlier moment with --at")
+    return moment
+
+
+def _moment_of(
+    decoding: Decoder,
+    video: Path | str,
+    wanted: float,
+    start: int,
+    count: int,
+    settings: SourceSettings,
+    exact_number: bool,
+) -> Moment | None:
+    """The frames from a time on, in ticks, of an opened video; None if there are none. `start` is that of the first frame."""
+    found: list[DecodedFrame] = []
+    for frame in decoding:
+        if found and found[-1].pts + found[-1].duration <= wanted:
+            found.clear()
+        found.append(frame)
+        if len(found) == count and frame.pts + frame.duration > wanted:
+            break
+    if not found:
+        return None
+    shown = float((found[0].pts - start) * decoding.time_base)
+    rate = frame_rate(decoding.stream)
+    number = round(shown * rate) if rate else 0
+    if exact_number and not _is_constant(decoding.stream, str(video)):
+        number = _count_before(video, settings, found[0].pts)
+    return Moment([frame.image() for frame in found], number, shown)
 
 
 def _is_constant(stream: VideoStream, video: str) -> bool:

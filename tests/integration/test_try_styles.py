@@ -201,6 +201,19 @@ def test_the_page_tries_a_sphere_as_it_will_be_made_and_measures_once(style, tmp
         pictures.trial(make_clip(tmp_path / "flat.mp4"), 0.6, style, (), 1.0, None, "equirectangular")
 
 
+def test_a_picture_is_tried_once(trial, tmp_path, style):
+    (tmp_path / "photo.png").write_bytes(encode_png(np.random.default_rng(1).integers(0, 256, (48, 64, 3), np.uint8)))
+    result = call(main, "try", tmp_path / "photo.png", style, "--threads", 1, "--backend", "torch")
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in sorted((tmp_path / "photo.try").glob("*.jpg"))] == ["01-tiny-0.jpg", "video-0.jpg"]
+
+
+def test_a_style_in_the_place_of_the_video_is_told(clip, style, tmp_path):
+    refused(call(main, "try", style, clip), "got the name of a style", "VIDEO comes before STYLE")
+    refused(call(main, "stylize", style, clip, tmp_path / "out.mp4"), "VIDEO comes before STYLE")
+    refused(call(main, "styles", "wavee"), "did you mean wave?")
+
+
 def test_frames_of_a_video_of_variable_rate_are_counted(tmp_path):
     video = tmp_path / "variable.mkv"
     slower = "setpts=if(lt(N\\,8)\\,N/12\\,8/12+(N-8)/4)/TB"
