@@ -5,6 +5,7 @@
 #   bash install.sh --dev    also the libraries of its tests
 #
 # Without PYTHON, it uses the first suitable Python on PATH. To name another one: PYTHON=/path/to/python3.12 bash install.sh
+# Everything is in .venv: 2 GB with PyTorch for processors, several more with that for CUDA. rm -rf .venv removes it.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 
@@ -64,7 +65,7 @@ stamp=.venv/installed-$(cat pyproject.toml "$lock" requirements-torch.lock | sha
 if [ -e "$stamp" ]; then
     echo "install.sh: .venv is complete"
 else
-    echo "install.sh: installing the versions of $lock (PyTorch is large: this takes minutes)"
+    echo "install.sh: installing the versions of $lock (with PyTorch, .venv takes 2 GB, and several more for CUDA: this takes minutes)"
     if ! { install --require-hashes -r "$lock" && install -r requirements-torch.lock; }; then
         echo "install.sh: those exact versions could not be installed; trying the newest in the allowed ranges"
         ranges > .venv/ranges.txt

@@ -12,6 +12,7 @@ from fav.cli.options import FILE
 from fav.cli.outputs import check_place
 from fav.errors import FavError, sanitize
 from fav.model.bundled_styles import SUFFIX, directory, named_styles, style_file, users_directory
+from fav.pipeline.arguments import check_style_name
 from fav.util.atomic import check_new, new_file
 
 SIZE = (640, 360)  # pixels of the frame on the sheet
@@ -47,6 +48,7 @@ def styles(words: tuple[Path, ...], sheet: Path | None) -> None:
 
     if style is not None:
         path = style_file(style)
+        check_style_name(path)
         facts = model_facts(path)
         lines = {
             "file": path,
@@ -90,19 +92,21 @@ def _write_sheet(out: Path, found: dict[str, Path]) -> None:
     from fav.model.devices import best_precision, device_of
     from fav.pipeline.device_lock import acquire_device
     from fav.report.trial_sheet import Row, sheet
-    from fav.stylize.trial import Variant, trials
+    from fav.stylize.trial import FrameTimes, plain_variant, trials
     from fav.synthetic.sample_clip import coast
+    from fav.video.sampling import Moment
 
-    frame, device = coast(*SIZE, 1.0), acquire_device("auto")
-    engine = device, choose("auto", device), best_precision(device_of(device))
+    frame, device, times = coast(*SIZE, 1.0), acquire_device("auto"), FrameTimes()
+    backend, precision = choose("auto", device), best_precision(device_of(device))
     rows = [Row("the frame itself", "", "", [frame], [])]
     for name, path in found.items():
         try:
-            trial = next(trials([Variant(path)], [[frame]], SIZE, *engine))
+            variant = plain_variant(path, SIZE, precision=precision)
+            trial = next(trials([variant], [Moment([frame])], device, backend, times=times))
         except FavError as error:
             click.echo(f"{name}: left out of the sheet: {sanitize(error, 200)}")
             continue
-        rows.append(Row(name, f"{trial.seconds:.2f} s a frame of {SIZE[0]}x{SIZE[1]} here", "", [trial.image], []))
+        rows.append(Row(name, f"{trial.seconds or 0:.2f} s a frame of {SIZE[0]}x{SIZE[1]} here", "", [trial.image], []))
     with new_file(out) as picture:
         picture.file.write_bytes(cv2.imencode(out.suffix, sheet(rows))[1].tobytes())
     click.echo(f"done: {picture.out}")

@@ -312,6 +312,10 @@ def _check_ends(comparison: EvaluationConfig, source: int, films: list[int]) -> 
                     f"{name}: expected {source} frames like {comparison.video}, got {frames}: a film has no more frames "
                     f"than its video; the order is VIDEO STYLIZED"
                 )
+            if frames == 1 and stop - comparison.start > 1:
+                raise FavError(
+                    f"{name}: expected a film of {stop - comparison.start} frames, got one picture; the order is VIDEO STYLIZED"
+                )
             part = "" if whole else f"{stop - comparison.start} of the "
             raise FavError(
                 f"{name}: expected {part}{source} frames like {comparison.video}, got {frames}; if it shows "

@@ -59,7 +59,8 @@ def submit_flow(
     source = _check(request)
     fields = _fields(request, source)
     wanted = JobSpec(video="", style="", out=out or "flow", **fields)
-    name, job, notes = find_or_name(share, request, wanted)
+    found = find_or_name(share, request, wanted)
+    name, job, notes = found.name, found.job, found.notes
     import_notes: list[str] = []
     if job is None:
         out = out or _free_name(share, name)

@@ -1,6 +1,7 @@
 """Find the job of a command line: an existing one with the same name and film, or the name of a new one."""
 
 import itertools
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from msgspec.structs import replace
@@ -45,33 +46,56 @@ def default_name(request: Request) -> str:
     return "-".join(parts)
 
 
-def find_or_name(share: SharedDir, request: Request, wanted: JobSpec) -> tuple[str, Job | None, tuple[str, ...]]:
+@dataclass(frozen=True)
+class Found:
+    """The job that a request means.
+
+    Attributes:
+        name: of the job, or of the one to be made.
+        job: None if it must be made.
+        notes: for the user, on a job that must be made.
+        same_frames: a job that has the frames of the one to be made, and another film; None if there is none.
+    """
+
+    name: str
+    job: Job | None = None
+    notes: tuple[str, ...] = ()
+    same_frames: Job | None = None
+
+
+def find_or_name(share: SharedDir, request: Request, wanted: JobSpec) -> Found:
     """Find the job that a request means, or a name for a new one.
 
-    A request without a name never joins a job with other frames. It joins a job with the same frames, even if its film
-    differs; the user then learns how to make another film of these frames.
+    A request without a name never joins a job with another film.
 
     Args:
         share: the shared directory.
         request: the command line.
         wanted: the spec of the job that the request would create, without the paths of its files.
 
-    Returns:
-        The job's name; the job, None if there is none; and notes for the user.
-
     Raises:
         JobQueueError: a manifest with that name cannot be read.
     """
     if request.name:
-        return request.name, find_job(share, request.name), ()
-    name, plain, notes = default_name(request), plain_name(request), []
-    if plain != name and (job := find_job(share, plain)) and not _other_frames(job, wanted, request):
-        return plain, job, ()  # earlier versions used this name for all sizes
+        return Found(request.name, find_job(share, request.name))
+    name, plain, notes, same_frames = default_name(request), plain_name(request), [], None
+    # Earlier versions used the plain name for all sizes.
+    if plain != name and (job := find_job(share, plain)):
+        differing = _differing(job, wanted, request)
+        if not differing:
+            return Found(plain, job)
+        same_frames = job if _is_output_only(differing) else None
     for candidate in itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2))):
         job = find_job(share, candidate)
-        differing = _other_frames(job, wanted, request) if job else {}
+        if job is None:
+            if same_frames:
+                notes.append(f"it uses the frames of {same_frames.name}; those that are done are not stylized again")
+            return Found(candidate, None, tuple(notes), same_frames)
+        differing = _differing(job, wanted, request)
         if not differing:
-            return candidate, job, () if job else tuple(notes)
+            return Found(candidate, job)
+        if same_frames is None and _is_output_only(differing):
+            same_frames = job
         if candidate == name:
             other = " and ".join(what for what in ("video", "style") if what in differing)
             is_other = f"is of another {other}" if other else f"is another film ({'; '.join(differing.values())})"
@@ -79,12 +103,19 @@ def find_or_name(share: SharedDir, request: Request, wanted: JobSpec) -> tuple[s
     raise AssertionError("the candidates never end")
 
 
-def _other_frames(job: Job, wanted: JobSpec, request: Request) -> dict[str, str]:
-    """The options in which a job differs from a request; empty if both films can be made of the same frames."""
-    given = request.given & {"precision"} | FILM_OPTIONS
-    differing = differences(JobSpec.from_json(job.manifest.spec), wanted, replace(request, given=given))
-    stitched = all(name in OPTIONS and OPTIONS[name].output_only for name in differing)
-    return {} if stitched else differing
+def _differing(job: Job, wanted: JobSpec, request: Request) -> dict[str, str]:
+    """The options in which the film of a job differs from that of a request; empty if it is the same film."""
+    given = {
+        name for name in request.given if name == "precision" or name in OPTIONS and OPTIONS[name].changes == OUTPUT
+    }
+    return differences(
+        JobSpec.from_json(job.manifest.spec), wanted, replace(request, given=frozenset(given) | FILM_OPTIONS)
+    )
+
+
+def _is_output_only(differing: dict[str, str]) -> bool:
+    """Whether two films that differ in these options are made of the same frames."""
+    return all(name in OPTIONS and OPTIONS[name].changes == OUTPUT for name in differing)
 
 
 def same_output_notes(job: Job) -> tuple[str, ...]:

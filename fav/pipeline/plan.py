@@ -30,6 +30,7 @@ from fav.pipeline.index_tasks import IndexTasks
 from fav.pipeline.inputs import NEEDED, changed_inputs
 from fav.pipeline.numeric_class import check_numeric_class
 from fav.pipeline.repair import missing
+from fav.pipeline.same_frames import SameFrames
 from fav.pipeline.takeovers import Takeovers
 from fav.pipeline.task_names import (
     EVALUATION_KINDS,
@@ -135,6 +136,7 @@ class VideoPlan:
         # With chunks, there is work for many nodes anyway; and a frame of a warmup is not the film's.
         self._faces = FaceTasks(self.artifacts, self.stylizer) if self.stylizer.cube and not self.spec.chunk else None
         self._takeovers = Takeovers(job)
+        self._same_frames = SameFrames(job, self.spec, node)
         self._last_frame: CachedFrame | None = None  # the last stylized frame, as published
         self._publishing: CachedFrame | None = None  # the frame that is being published
         self._consumed_flow: int | None = None  # the frame whose published flow was used
@@ -200,7 +202,7 @@ class VideoPlan:
             if chain.is_final or not chain.reverse:
                 can_stylize = True  # then nothing is encoded yet: other tasks need the frames
                 yield stylize_task(chain, chain.done)
-        if self._publishes_flow:
+        if self._publishes_flow and not self._same_frames:
             yield from self._flow_candidates(self._active_chains(busy, claims), unavailable)
         stitched = all_stylized and results.is_done(self.job, self._stitch)
         reached = {chain.start: position for chain, position in self._active_chains(busy, claims)}
@@ -210,7 +212,7 @@ class VideoPlan:
             yield self._stitch
         if self._evaluation:
             yield from self._evaluation.candidates(reached, unavailable, failures)
-        if self._faces and not all_stylized:
+        if self._faces and not all_stylized and not self._same_frames:
             yield from self._faces.candidates(self._active_chains(busy, claims), unavailable)
 
     def _claimed_positions(self, unavailable: set[str]) -> dict[int, int]:
@@ -380,6 +382,9 @@ class VideoPlan:
 
     def _run(self, task: Task, report_progress: Callable[[], None]) -> bytes | Path:
         self._began = time.monotonic()
+        if (found := self._same_frames.take(task)) is not None:
+            self._publishing = None  # the next frame continues from the published one
+            return found
         if self._evaluation:
             if task.kind in EVALUATION_KINDS:
                 return self._evaluation.run(task, report_progress)

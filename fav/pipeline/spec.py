@@ -503,6 +503,9 @@ class JobSpec(JobOptions[str], frozen=True):
     segment_frames: Annotated[int, OptionInfo(least=3, most=10**6)] = SEGMENT_LENGTH  # encoded as one task
     provenance: dict[str, str] | None = None  # only for people (`fav.pipeline.provenance`)
     origin: dict[str, str] | None = None  # for the film's metadata (`fav.pipeline.film_comment`)
+    frames_of: str | None = (
+        None  # the id of a job with the same frames, whose results are used (`fav.pipeline.same_frames`)
+    )
     notes: tuple[str, ...] = ()  # on what the film will not have as the video has it
     product: Annotated[str, OptionInfo(choices=("film", "flow"))] = (
         "film"  # flow: of `fav flow --share`, without a style

@@ -33,13 +33,14 @@ from fav.pipeline.spec_fields import spec_fields
 from fav.pipeline.submit_notes import crf_notes, film_notes, picture_notes, stroke_notes
 from shared.attempts import reopen
 from shared.command_names import command
-from shared.jobs import Job, create_job, find_job, job_name
+from shared.jobs import Job, create_job, find_job, is_ended, job_name
 from shared.local import lock_file
 from shared.membership import Node
 from shared.paths import NAMED, JobPaths, is_name
 from shared.shared_dir import SharedDir
 
 LOCK_TIMEOUT_S = 60.0
+MIN_PRIORITY = -999
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,12 @@ def submit(node: Node, request: Request) -> SubmitResult:
         request, chunking = with_chunk_length(request, source)
         options = spec_fields(request, source)
         wanted = JobSpec(video="", style="", **options)
-        name, job, others = find_or_name(share, request, wanted)
+        found = find_or_name(share, request, wanted)
+        name, job = found.name, found.job
         created, import_notes = False, []
         if job is None:
+            if found.same_frames and not (request.bit_exact or request.keep_flow):
+                options["frames_of"] = found.same_frames.manifest.id
             options["notes"] = (
                 *source.notes,
                 *chunking,
@@ -94,7 +98,9 @@ def submit(node: Node, request: Request) -> SubmitResult:
             )
         while job is None:
             try:
-                notes += () if request.no_space_check else check_space(share, request, source, options)
+                all_done = found.same_frames is not None and found.same_frames.flag_text("finished") is not None
+                if not (request.no_space_check or all_done):  # frames that are linked take no space
+                    notes += check_space(share, request, source, options)
                 job, created = create_job(
                     node,
                     name,
@@ -106,14 +112,19 @@ def submit(node: Node, request: Request) -> SubmitResult:
                 if find_job(share, name) is None:
                     raise
             if not created:  # another process was first
-                name, job, others = find_or_name(share, request, wanted)
+                found = find_or_name(share, request, wanted)
+                name, job = found.name, found.job
     if created and not request.out and Path(out := job.manifest.spec["out"]).stem != name:
         notes += (f"{Path(out).with_stem(name)} exists already; this film will be {out}",)
     if created and request.out:
         notes += same_output_notes(job)
+    if created and found.same_frames and not is_ended(found.same_frames):
+        theirs = found.same_frames.priority(found.same_frames.flags())
+        job.prioritize(node, max(theirs - 1, MIN_PRIORITY))
+        notes += (f"it comes after {found.same_frames.name}, whose frames it uses (priority {theirs - 1})",)
     if not created:
         return _join(node, job, request, wanted)
-    return SubmitResult(job, True, (*others, *notes, *import_notes))
+    return SubmitResult(job, True, (*found.notes, *notes, *import_notes))
 
 
 @contextmanager

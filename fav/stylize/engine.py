@@ -55,7 +55,7 @@ class FrameStylizer:
     call only `flow`.
 
     Args:
-        video: the source.
+        video: the source; None: none, only `first_of` and `flow_of` are called.
         settings: style, size, flow method and so on.
         source: how to read the video.
         threads: CPU threads of the whole process; None: all cores.
@@ -65,7 +65,7 @@ class FrameStylizer:
 
     def __init__(
         self,
-        video: Path,
+        video: Path | None,
         settings: StyleSettings,
         source: SourceSettings = DEFAULT_SETTINGS,
         threads: int | None = None,
@@ -77,7 +77,7 @@ class FrameStylizer:
         tune_malloc()
         self.settings = settings
         self.device = device
-        self.reader = FrameReader(video, size=settings.size, settings=source)
+        self._reader = None if video is None else FrameReader(video, size=settings.size, settings=source)
         chosen = choose(backend, device)
         changes = not all(curve.is_constant for _, curve in settings.mix)
         if changes and chosen == "compile":
@@ -112,6 +112,13 @@ class FrameStylizer:
         self.ready_faces: ReadyFaces | None = None  # the faces of a 360° video that other nodes have stylized
         self._atlases: dict[int, np.ndarray] = {}  # of the last two frames that were read, of a 360° video
         self._last_source: tuple[int, np.ndarray] | None = None  # the last source frame, with its number
+
+    @property
+    def reader(self) -> FrameReader:
+        """What reads the source frames."""
+        if self._reader is None:
+            raise ValueError("expected a video to read frames of, got none")
+        return self._reader
 
     @property
     def numeric_class(self) -> str:
@@ -220,8 +227,12 @@ class FrameStylizer:
         if self.cube is None:
             return picture
         if frame not in self._atlases:
-            self._atlases = {**dict(list(self._atlases.items())[-1:]), frame: self.cube.to_atlas(picture)}
+            self._atlases = {**dict(list(self._atlases.items())[-1:]), frame: self.as_source(picture)}
         return self._atlases[frame]
+
+    def as_source(self, picture: np.ndarray) -> np.ndarray:
+        """A frame of the video, of the size of the settings, as it is stylized."""
+        return picture if self.cube is None else self.cube.to_atlas(picture)
 
     def picture(self, stylized: np.ndarray) -> np.ndarray:
         """A stylized frame as it is in the film, of the size of the settings; of a 360° video, the picture of an atlas."""
@@ -235,17 +246,30 @@ class FrameStylizer:
     def _estimate_flow(
         self, frame: int, before: int, index: FrameIndex, report_progress: Callable[[], None] = lambda: None
     ) -> tuple[np.ndarray, FlowField | FaceFlows]:
+        with self._decode_lock:
+            here, there = self._read(frame, index), self._read(before, index)
+        return here, self.flow_of(here, there, frame, before, report_progress)
+
+    def flow_of(
+        self,
+        here: np.ndarray,
+        there: np.ndarray,
+        frame: int,
+        before: int,
+        report_progress: Callable[[], None] = lambda: None,
+    ) -> FlowField | FaceFlows:
+        """Flow and reliability from frame `frame` to frame `before`.
+
+        `here` and `there` are these frames, as they are stylized. `report_progress` is as for `flow_field`.
+        """
         if self.cube is not None:
-            with self._decode_lock:
-                here, there = self._read(frame, index), self._read(before, index)
             faces = FaceFlows(self.cube, partial(self._estimate_face, report_progress), here, there, self._decode_lock)
             for face in range(FACES):
                 if self.ready_faces is None or not self.ready_faces.has(frame, face):
                     faces.face(face)
-            return here, faces
+            return faces
         with self._decode_lock:
-            here, there = self._read(frame, index), self._read(before, index)
-            return here, estimate_with_files(
+            return estimate_with_files(
                 self._files, self._flow, (frame, before), (here, there), self.settings.occlusion_erode, report_progress
             )
 
@@ -294,7 +318,7 @@ class FrameStylizer:
             if there is not None:
                 pair = (np.ascontiguousarray(self.cube.face(each, face)) for each in (here, there))
                 field = self._estimate_face(lambda: None, *pair)
-        self._mix_for(frame, index)
+        self._mix_for(frame, index.seconds(frame))
         return self.recurrence.face(here, face, done, prior, field, frame, first_of_film)
 
     def _ready(self, frame: int) -> Ready:
@@ -304,8 +328,11 @@ class FrameStylizer:
 
     def first(self, frame: int, index: FrameIndex, first_of_film: bool) -> np.ndarray:
         """Stylize the first frame of a shot. `first_of_film`: of the film's first frame, `init_frame` is the result."""
-        self._mix_for(frame, index)
-        source = self.source(frame, index)
+        return self.first_of(self.source(frame, index), frame, index.seconds(frame), first_of_film)
+
+    def first_of(self, source: np.ndarray, frame: int, seconds: float, first_of_film: bool) -> np.ndarray:
+        """Stylize a frame, as it was read, as the first one of a shot. It is shown `seconds` after the video's first one."""
+        self._mix_for(frame, seconds)
         if isinstance(self.recurrence, CubeRecurrence):
             return self.recurrence.first(source, frame, first_of_film, self._ready(frame))
         image = self.recurrence.first(source, frame, first_of_film)
@@ -313,7 +340,7 @@ class FrameStylizer:
 
     def next(self, frame: int, index: FrameIndex, prior: np.ndarray, flow_field: FlowField | FaceFlows) -> np.ndarray:
         """Stylize a frame, given the stylized frame `prior` before it."""
-        self._mix_for(frame, index)
+        self._mix_for(frame, index.seconds(frame))
         source = self.source(frame, index)
         if isinstance(self.recurrence, CubeRecurrence) and isinstance(flow_field, FaceFlows):
             return self.recurrence.next(source, prior, flow_field, frame, self._ready(frame))
@@ -325,11 +352,11 @@ class FrameStylizer:
         image = self.recurrence.next(source, inside, flow_field, frame)
         return stack(image, self._outside.next(source, outside, flow_field, frame))
 
-    def _mix_for(self, frame: int, index: FrameIndex) -> None:
+    def _mix_for(self, frame: int, seconds: float) -> None:
         """Set the weights of this frame, if the mixture changes over time."""
         if self._mixture is None:
             return
-        fractions = fractions_at(self.settings.mix, frame, index.seconds(frame))
+        fractions = fractions_at(self.settings.mix, frame, seconds)
         if fractions != self._fractions:
             self._fractions = fractions
             self.runner.change_network(self._mixture.network(fractions))
@@ -337,7 +364,8 @@ class FrameStylizer:
     def close(self) -> None:
         for thread in self._frames, self._flows:
             thread.shutdown(cancel_futures=True)
-        self.reader.close()
+        if self._reader is not None:
+            self._reader.close()
 
 
 @dataclass

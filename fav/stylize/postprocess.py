@@ -5,6 +5,7 @@ stylizing again, and the recurrence never uses a blended frame.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -47,49 +48,57 @@ def postprocess(
     """
     if postprocessing.mask and masks is None:
         masks = mask_frames(postprocessing.mask, postprocessing.size, start, postprocessing.sixteen_bit)
-    if postprocessing.outside:
-        frames = _with_outside(frames, postprocessing, index, start, masks)
-        masks = None
-    if not postprocessing.needs_source:
-        for frame in frames:
-            yield _in_size(frame, postprocessing)
-        return
-    with FrameReader(
-        video, size=postprocessing.size, settings=settings, sixteen_bit=postprocessing.sixteen_bit
-    ) as reader:
+    with ExitStack() as opened:
+        reader = None
+        if postprocessing.needs_source:
+            reader = opened.enter_context(
+                FrameReader(video, size=postprocessing.size, settings=settings, sixteen_bit=postprocessing.sixteen_bit)
+            )
         for number, frame in enumerate(frames, start):
-            moment = number, index.seconds(number)
-            weight = style_weight(
-                postprocessing.strength.at(*moment),
-                next(masks) if masks else None,
-                postprocessing.mask_strength.at(*moment),
-            )
-            source = reader.read(number, index)
-            stylized = _in_size(frame, postprocessing)
-            yield blend(
-                source, transfer_chroma(stylized, source) if postprocessing.preserve_colors else stylized, weight
-            )
+            if reader is None and not postprocessing.outside:
+                yield _in_size(frame, postprocessing)
+                continue
+            mask = next(masks) if masks else None
+            source = reader.read(number, index) if reader else None
+            yield finish_frame(frame, source, mask, postprocessing, number, index.seconds(number))
+
+
+def finish_frame(
+    frame: np.ndarray,
+    source: np.ndarray | None,
+    mask: np.ndarray | None,
+    postprocessing: PostprocessSettings,
+    number: int,
+    seconds: float,
+) -> np.ndarray:
+    """Apply the postprocessing to one stylized frame.
+
+    Args:
+        frame: as for `postprocess`.
+        source: the frame of the video in the film's size and type; None if `postprocessing.needs_source` is false.
+        mask: of the frame; None without a mask.
+        postprocessing: what to apply.
+        number: of the frame.
+        seconds: when it is shown, after the first frame of the video.
+    """
+    share = postprocessing.mask_strength.at(number, seconds)
+    if postprocessing.outside:
+        inside, outside = split(frame)
+        weight = style_weight(1.0, mask, share)
+        stylized, mask = _in_size(inside, postprocessing), None
+        if np.ndim(weight):
+            stylized = blend(_in_size(outside, postprocessing), stylized, weight)
+    else:
+        stylized = _in_size(frame, postprocessing)
+    if source is None:
+        return stylized
+    weight = style_weight(postprocessing.strength.at(number, seconds), mask, share)
+    return blend(source, transfer_chroma(stylized, source) if postprocessing.preserve_colors else stylized, weight)
 
 
 def _in_size(frame: np.ndarray, postprocessing: PostprocessSettings) -> np.ndarray:
     """A frame in the size and type of the film."""
     return resize(to_uint16(frame) if postprocessing.sixteen_bit else frame, postprocessing.size)
-
-
-def _with_outside(
-    frames: Iterable[np.ndarray],
-    postprocessing: PostprocessSettings,
-    index: FrameIndex,
-    start: int,
-    masks: Iterator[np.ndarray] | None,
-) -> Iterator[np.ndarray]:
-    """Put both halves of frames of `fav.stylize.outside` together, in the film's size; without masks, only the first."""
-    for number, frame in enumerate(frames, start):
-        inside, outside = split(frame)
-        share = postprocessing.mask_strength.at(number, index.seconds(number))
-        weight = style_weight(1.0, next(masks) if masks else None, share)
-        inside = _in_size(inside, postprocessing)
-        yield inside if np.ndim(weight) == 0 else blend(_in_size(outside, postprocessing), inside, weight)
 
 
 def mask_frames(mask: Path, size: tuple[int, int], start: int = 0, sixteen_bit: bool = False) -> Iterator[np.ndarray]:

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from av import VideoStream
 from av.error import FFmpegError
 
 from fav.errors import FavError
+from fav.util.image_sequence import is_sequence
+from fav.video.container import frame_rate, open_video, video_stream
 from fav.video.decoding import DecodedFrame, Decoder
 from fav.video.probe import probe
 from fav.video.settings import DEFAULT_SETTINGS, SourceSettings
@@ -15,9 +19,35 @@ from fav.video.settings import DEFAULT_SETTINGS, SourceSettings
 MIN_SEEK_S = 20  # a nearer frame is reached by decoding
 
 
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """Consecutive frames of a video.
+
+    Attributes:
+        frames: (H, W, 3) uint8 BGR each, upright; at least one.
+        number: of the first of them, counted from 0.
+        seconds: when that frame is shown, after the video's beginning.
+    """
+
+    frames: list[np.ndarray]
+    number: int = 0
+    seconds: float = 0.0
+
+
 def frames_at(
     video: Path | str, seconds: float, count: int = 1, settings: SourceSettings = DEFAULT_SETTINGS
 ) -> list[np.ndarray]:
+    """Read consecutive frames, as `moment_at`."""
+    return moment_at(video, seconds, count, settings).frames
+
+
+def moment_at(
+    video: Path | str,
+    seconds: float,
+    count: int = 1,
+    settings: SourceSettings = DEFAULT_SETTINGS,
+    exact_number: bool = False,
+) -> Moment:
     """Read consecutive frames from a time on.
 
     Args:
@@ -25,31 +55,76 @@ def frames_at(
         seconds: Time of the first frame, from the video's beginning.
         count: Number of frames; fewer at the video's end, but at least one.
         settings: How the video is read.
-
-    Returns:
-        Frames (H, W, 3) uint8 BGR, upright.
+        exact_number: Count the packets before the first frame, unless the container says that the frame rate is constant.
+            Otherwise, its number follows from its time and the average frame rate.
 
     Raises:
         FavError: The video cannot be read.
     """
     with Decoder(video, settings, keep=True) as decoding:
-        wanted = (decoding.stream.start_time or 0) + seconds / float(decoding.time_base)
+        start = decoding.stream.start_time or 0
+        wanted = start + seconds / float(decoding.time_base)
         try:
             decoding.seek(int(wanted))
         except FFmpegError:
             pass  # read from the beginning
-        found: list[DecodedFrame] = []
-        for frame in decoding:
-            if found and found[-1].pts + found[-1].duration <= wanted:
-                found.clear()
-            found.append(frame)
-            if len(found) == count and frame.pts + frame.duration > wanted:
-                break
-        if not found:
-            raise FavError(
-                f"{video}: expected a frame at {seconds:g} s, found none; choose an earlier moment with --at"
-            )
-        return [frame.image() for frame in found]
+        moment = _moment_of(decoding, video, wanted, start, count, settings, exact_number)
+    if moment is None:  # some files, such as one picture, have nothing after a seek
+        with Decoder(video, settings, keep=True) as decoding:
+            moment = _moment_of(decoding, video, wanted, start, count, settings, exact_number)
+    if moment is None:
+        raise FavError(f"{video}: expected a frame at {seconds:g} s, found none; choose an earlier moment with --at")
+    return moment
+
+
+def _moment_of(
+    decoding: Decoder,
+    video: Path | str,
+    wanted: float,
+    start: int,
+    count: int,
+    settings: SourceSettings,
+    exact_number: bool,
+) -> Moment | None:
+    """The frames from a time on, in ticks, of an opened video; None if there are none. `start` is that of the first frame."""
+    found: list[DecodedFrame] = []
+    for frame in decoding:
+        if found and found[-1].pts + found[-1].duration <= wanted:
+            found.clear()
+        found.append(frame)
+        if len(found) == count and frame.pts + frame.duration > wanted:
+            break
+    if not found:
+        return None
+    shown = float((found[0].pts - start) * decoding.time_base)
+    rate = frame_rate(decoding.stream)
+    number = round(shown * rate) if rate else 0
+    if exact_number and not _is_constant(decoding.stream, str(video)):
+        number = _count_before(video, settings, found[0].pts)
+    return Moment([frame.image() for frame in found], number, shown)
+
+
+def _is_constant(stream: VideoStream, video: str) -> bool:
+    """Whether the container says that the frame rate is constant: Matroska reports one rate for any video."""
+    rate = frame_rate(stream)
+    if is_sequence(video):
+        return True
+    if not (rate and stream.frames and stream.duration and stream.time_base):
+        return False
+    length = float(stream.duration * stream.time_base)
+    return rate == stream.average_rate == stream.base_rate and abs(stream.frames / rate - length) < 1 / rate
+
+
+def _count_before(video: Path | str, settings: SourceSettings, pts: int) -> int:
+    """The number of frames that are shown before `pts`. Nothing is decoded."""
+    count = 0
+    with open_video(str(video), settings) as container, suppress(FFmpegError):
+        for packet in container.demux(video_stream(container, str(video))):
+            if packet.pts is not None and packet.size and not packet.is_discard:
+                count += packet.pts < pts
+                if packet.dts is not None and packet.dts >= pts:
+                    break  # all packets after it are shown later
+    return count
 
 
 def frames_spread_over(

@@ -36,6 +36,7 @@ from fav.pipeline.job_control import resolve_job
 from fav.pipeline.job_files import open_share
 from fav.pipeline.provenance import lines_of
 from fav.pipeline.spec import JobSpec
+from fav.stylize.settings import PROJECTIONS
 from fav.util.safe_path import resolve_inside
 from fav.web import forms, pictures, places, request_fields, uploads
 from fav.web.learning import NAME as LEARNING
@@ -364,9 +365,12 @@ class Web:
             )
         scale = request_fields.number(request, "style_scale", 0.25, 4, 1.0)
         width = request_fields.whole_number(request, "width", 0, pictures.WIDEST * 2) or None
+        projection = request.query_params.get("projection", PROJECTIONS[0])
+        if projection not in PROJECTIONS:
+            raise FavError(f"projection: expected {' or '.join(PROJECTIONS)}, got {sanitize(repr(projection))}")
         tags = await run_in_threadpool(lambda: (_tag(path), _tag(style), *(_tag(one) for one, _ in mix)))
-        key = ("trial", str(path), str(style), mix, tags, at, scale, width)
-        call = lambda: self.large.submit(pictures.trial, path, at, style, mix, scale, width)
+        key = ("trial", str(path), str(style), mix, tags, at, scale, width, projection)
+        call = lambda: self.large.submit(pictures.trial, path, at, style, mix, scale, width, projection)
         return await self._picture(request, key, call)
 
     async def style_preview(self, request: Request) -> Response:

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -20,6 +20,9 @@ from fav.pipeline.request import Request
 from fav.util.images import read_image, resize
 from fav.util.text import duration, format_bytes
 from fav.video import VideoInfo, probe
+
+if TYPE_CHECKING:
+    from fav.stylize.trial import FrameTimes
 
 WIDEST = 1920  # pixels of a picture that a page shows
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
@@ -69,19 +72,31 @@ def picture_facts(path: Path) -> dict[str, int]:
 
 
 def trial(
-    video: Path, seconds: float, style: Path, mix: tuple[tuple[Path, float], ...], style_scale: float, width: int | None
+    video: Path,
+    seconds: float,
+    style: Path,
+    mix: tuple[tuple[Path, float], ...],
+    style_scale: float,
+    width: int | None,
+    projection: str = "flat",
 ) -> tuple[bytes, float]:
     """A stylized frame of a video as JPEG, and the seconds that a frame of the film takes on this machine.
 
     Strokes have a fixed size in pixels. So the frame is stylized at the size of the film, and shown smaller.
     """
     from fav.pipeline.film_output import film_size
-    from fav.stylize.trial import Variant, trials
-    from fav.video.sampling import frames_at
+    from fav.pipeline.projection import check_projection
+    from fav.stylize.trial import plain_variant, trials
+    from fav.video.sampling import moment_at
 
-    size = film_size(probe(video), width, None)
-    one = next(trials([Variant(style, mix, style_scale)], [frames_at(video, seconds, 2)], size, *_engine()))
-    return _jpeg(_fit(one.image, WIDEST), JPEG), one.seconds
+    asked = Request(video=str(video), style=style, projection=projection)
+    source, (device, backend, precision) = probe(video, asked.source), _engine()
+    size = film_size(source, width, None)
+    variant = plain_variant(style, size, mix, style_scale, precision, projection)
+    check_projection(asked, source, variant.settings.size)
+    shown = moment_at(video, seconds, 2, asked.source)
+    one = next(trials([variant], [shown], device, backend, times=_times()))
+    return _jpeg(_fit(one.image, WIDEST), JPEG), one.seconds or 0.0
 
 
 def style_facts(style: Path) -> dict[str, str]:
@@ -94,13 +109,23 @@ def style_facts(style: Path) -> dict[str, str]:
 
 def style_preview(style: Path, source: bool = False) -> bytes:
     """A frame of the sample clip in a style, as JPEG; with `source`, the frame itself."""
-    from fav.stylize.trial import Variant, trials
+    from fav.stylize.trial import plain_variant, trials
     from fav.synthetic.sample_clip import coast
+    from fav.video.sampling import Moment
 
-    frame = coast(*SAMPLE, 1.0)
+    frame, (device, backend, precision) = coast(*SAMPLE, 1.0), _engine()
     if not source:
-        frame = next(trials([Variant(style)], [[frame]], SAMPLE, *_engine())).image
+        variant = plain_variant(style, SAMPLE, precision=precision)
+        frame = next(trials([variant], [Moment([frame])], device, backend, times=_times())).image
     return _jpeg(frame, THUMB)
+
+
+@lru_cache(1)
+def _times() -> "FrameTimes":
+    """The times of frames that were measured by this process."""
+    from fav.stylize.trial import FrameTimes
+
+    return FrameTimes()
 
 
 @lru_cache(1)

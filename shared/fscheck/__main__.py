@@ -14,7 +14,7 @@ from shared.filesystem import FileSystem
 from shared.fscheck import environment, peer_checks, visibility
 from shared.fscheck.finding import Finding, Verdict, failed, unfit
 from shared.fscheck.local_checks import NEEDED, QUICK, ScratchDir
-from shared.fscheck.peer_group import PeerGroup, PeerLostError
+from shared.fscheck.peer_group import PeerGroup, UncheckedError
 from shared.mount import Mount, mount_of
 from shared.option_types import NumberType, WholeType
 from shared.settings import HEARTBEAT_S, LEASE_S, POLL_S
@@ -85,7 +85,7 @@ def main(shared: Path, peers: int, timeout_s: float, names: int, quick: bool) ->
     try:
         with ended_by_signals():
             advice = check(table, shared.resolve(), peers, timeout_s, names, quick)
-    except PeerLostError as error:
+    except UncheckedError as error:
         lost = f"error: {error}"
     except JobQueueError as error:
         table.add(replace(unfit("refused", str(error)), what="working here"))
@@ -105,7 +105,7 @@ def check(table: FindingLog, shared: Path, peers: int, timeout_s: float, names: 
         The last lines of the output; empty if something is unfit.
 
     Raises:
-        PeerLostError: a peer is gone.
+        UncheckedError: a peer is gone, or all peers were on one machine of several that mount the directory.
         JobQueueError: the directory cannot be used as a shared directory.
     """
     mount = mount_of(shared)
@@ -150,7 +150,14 @@ def check_together(
     findings, delay = visibility.watch(group, scratch)
     table.add(*findings, peer_checks.try_locks(group, scratch))
     group.leave()
-    return "fit: nodes can work here", _lease(info.local, delay if info.machines > 1 else None)
+    if table.unfit or info.machines > 1:
+        return "fit: nodes can work here", _lease(info.local, delay)
+    if info.local:
+        return "fit: nodes of this machine can work here", _lease(True, None)
+    raise UncheckedError(
+        f"expected peers on several machines, got {group.wanted} on one, where all was fit; what other machines see was "
+        f"not checked: type the same line on each of them"
+    )
 
 
 def _lease(local: bool, delay: float | None) -> str:

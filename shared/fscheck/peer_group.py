@@ -29,7 +29,11 @@ LEFT = ".left"
 FRESH_S = 10.0  # a heartbeat that changed this recently is of a live peer
 
 
-class PeerLostError(JobQueueError):
+class UncheckedError(JobQueueError):
+    """Not all could be checked."""
+
+
+class PeerLostError(UncheckedError):
     """A peer did not join, left, or became silent."""
 
 

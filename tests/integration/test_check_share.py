@@ -21,8 +21,8 @@ from shared.fscheck.__main__ import DIRECTORY_NAME, FindingLog, check_together, 
 from shared.fscheck.environment import INFO_CHECKS, mounted
 from shared.fscheck.finding import Verdict
 from shared.fscheck.local_checks import NEEDED, ScratchDir, check_quickly
-from shared.fscheck.peer_group import PeerGroup, PeerLostError
-from shared.mount import mount_of
+from shared.fscheck.peer_group import PeerGroup, PeerLostError, UncheckedError
+from shared.mount import Mount, mount_of
 from shared.settings import LEASE_S
 from shared.shared_dir import open_share
 from tests.helpers.checkout import ROOT
@@ -323,6 +323,25 @@ def unfit_among(found: dict[str, Verdict]) -> set[str]:
 
 def test_honest_peers_find_nothing_unfit(shared):
     assert unfit_among(meet(shared, FileSystem(), FileSystem())) == set()
+
+
+def test_peers_on_one_machine_of_several_have_not_checked_all(shared):
+    mount, refusals, tables = Mount("nfs4", "server:/film", ()), [], [FindingLog(), FindingLog()]
+
+    def take_part(table: FindingLog) -> None:
+        with PeerGroup(FileSystem(), shared / DIRECTORY_NAME, 2, 30, says_so) as circle:
+            try:
+                check_together(table, circle, ScratchDir.at(circle.system, circle.place / "ground"), mount, 10)
+            except UncheckedError as error:
+                refusals.append(str(error))
+
+    threads = [threading.Thread(target=take_part, args=(table,)) for table in tables]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(refusals) == 2 and "expected peers on several machines" in refusals[0], refusals
+    assert not any(table.unfit for table in tables) and list(shared.iterdir()) == []
 
 
 def test_peers_without_hard_links_find_nothing_unfit(shared):

@@ -68,6 +68,27 @@ def test_a_film_says_how_it_is_made_again_and_its_bytes_are_the_same_anywhere(tm
     assert alone.read_bytes() == first.read_bytes()
 
 
+def test_lines_with_curves_masks_two_styles_and_a_range_repeat_the_film(tmp_path, style, monkeypatch):
+    clip = commented(tmp_path / "my clip.mp4", None)
+    own = tmp_path / style.name
+    own.write_bytes(style.read_bytes())
+    make_style(tmp_path / "other.safetensors", seed=2)
+    gray = np.repeat(np.arange(0, 192, 2, dtype=np.uint8)[None, :, None], 64, 0)
+    (tmp_path / "my mask.png").write_bytes(encode_png(np.repeat(gray, 3, 2)))
+    monkeypatch.chdir(tmp_path)
+    words = ("--width", 48, "--range", "2:6", "--strength", "0:0.2,0.3:1:ease", "--mix", "other.safetensors@0f:1,5f:0",
+             "--mask", "my mask.png", "--mask-strength", "2f:0.25,5f:1:hold", "--outside", "other.safetensors")  # fmt: skip
+    first = film(tmp_path / "a", clip, own, *words)
+    line = comment_of(first).split(": ")[1].split("; ")[0]
+    told = shlex.split(line)
+    assert told[:3] == ["fav", "run", "SHARED"]
+    assert film(tmp_path / "b", *told[3:]).read_bytes() == first.read_bytes()
+    (job,) = all_jobs(open_share(tmp_path / "a"))
+    monkeypatch.chdir("/")
+    typed = shlex.split(job.manifest.spec["provenance"]["command"])
+    assert film(tmp_path / "c", *typed[3:]).read_bytes() == first.read_bytes()
+
+
 def test_every_option_that_changes_the_film_is_said_and_no_other(share, root, style, tmp_path):
     clip = commented(tmp_path / "clip.mp4", None)
     mask, other = tmp_path / "mask.png", make_style(tmp_path / "other.safetensors", seed=2)

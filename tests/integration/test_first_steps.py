@@ -3,7 +3,9 @@
 | They typed | Before | Now |
 |---|---|---|
 | the whole film after a small test (M1) | the test was the answer | another job, of another name (`test_job_naming.py`) |
+| a finished job's line with another strength or codec | the first film, later a refusal | a job of its own with the same frames (`test_job_naming.py`) |
 | a wish to see styles (M2) | nothing | `fav try`, `fav styles`, names without a path (`test_try_styles.py`) |
+| `fav try` of a photo, a style first, a wrong name | errors of other things | one picture; "VIDEO comes before STYLE"; "did you mean" |
 | `status`, a year later (M3) | no video, style or options | all of it, with fingerprints; the film's comment, too (`test_film_comment.py`) |
 | a large video (M4) | copied without a word | a line says whether, and how much |
 | arguments in another order (m8) | true, but no cure | "the order is …"; for `evaluate`, too |
@@ -13,9 +15,13 @@
 | names of a hosts file (m12) | host names only | names everywhere (`test_control.py`) |
 | words and numbers that disagree (m13) | | one estimate, standard words, cures with the whole line |
 | `träum ünd.mp4` (m14) | `tr_um_nd` | `träum_ünd`; a refused name gets one that would do. Films lie in SHARED itself; `--out films/a.mp4` |
-| `fav train` for minutes (m15) | "done" of noise | a verdict (`test_training_verdict.py`) |
+| `fav train` for minutes (m15) | "done" of noise | an opening line, a verdict, and what to type next (`test_training_verdict.py`) |
 | "is it steady?" (m16) | figures | each with its limit, and what it rests on |
 | a test of 320 pixels (m17) | a look that is not the film's | a note, and the `--style-scale` that fits |
+| `check-share --peers 2` on one machine | "fit", exit 0 | on a network mount: 2, not all was checked (`test_check_share.py`) |
+| a new shared directory | a frightening line | "made a new shared directory (ext4, on this machine)", and when that is wrong |
+| `install.sh` | no word of its size or removal | both, before the download |
+| macOS, Windows | nothing | docs/how-to/install.md: not supported; WSL is |
 """
 
 import json
@@ -51,6 +57,8 @@ def test_film_and_video_in_the_other_order_are_told(clip, tmp_path):
     film = make(tmp_path / "film.mp4", "-frames:v", "3", "-pix_fmt", "yuv420p")
     refused(call(fav, "evaluate", film, clip), f"{FRAMES}: a film has no more frames", "the order is VIDEO STYLIZED")
     refused(call(fav, "evaluate", clip, film), "--range 0:3")
+    told = call(fav, "evaluate", clip, ROOT / "styles" / "wave.jpg")
+    assert told.exit_code == 2 and "got one picture; the order is VIDEO STYLIZED" in told.output, told.output
 
 
 def test_figures_are_judged(clip, tmp_path):

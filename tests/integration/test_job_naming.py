@@ -4,15 +4,21 @@ import json
 import shlex
 import shutil
 
+import numpy as np
 import pytest
 
 import coordinator
+from fav.pipeline.index_tasks import IndexTasks
 from fav.pipeline.job_naming import default_name
 from fav.pipeline.request import Request
-from shared.jobs import all_jobs
+from fav.pipeline.task_names import frame_task
+from fav.stylize.engine import FrameStylizer
+from fav.util.images import encode_png
+from shared.jobs import all_jobs, find_job
 from tests.helpers.checkout import ROOT
 from tests.helpers.commands import call, refused
-from tests.helpers.video_jobs import film_of, work
+from tests.helpers.job_system import make_share
+from tests.helpers.video_jobs import film_of, frames_of, same, work
 
 
 def submit(root, clip, style, *words):
@@ -77,12 +83,113 @@ def test_another_video_or_style_of_that_name_gets_its_own_job(share, root, clip,
     refused(submit(root, other, style, "--name", "clip--tiny"), "has another video", "another --name")
 
 
-def test_another_film_of_the_same_frames_is_not_painted_again(share, root, clip, style):
-    submit(root, clip, style)
-    refused(submit(root, clip, style, "--strength", 0.5), "--strength 1, not --strength 0.5", "stitch")
+# ---- another film of the same frames
+@pytest.fixture
+def first(share, root, clip, style):
+    """The finished job `clip--tiny` of three frames."""
+    submit(root, clip, style, *SHORT)
+    (job,) = all_jobs(share)
+    assert work(job)
+    return job
+
+
+@pytest.fixture
+def no_painting(monkeypatch):
+    """From now on, no frame is stylized and no video indexed in this process."""
+
+    def refuse(*words, **more):
+        raise AssertionError("expected the frames of the other job")
+
+    monkeypatch.setattr(FrameStylizer, "submit_frame", refuse)
+    monkeypatch.setattr(IndexTasks, "run", refuse)
+
+
+SHORT = ("--frames", 3, "--width", 48, "--precision", "float32")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--strength", 0.5),
+        ("--strength", "0f:1,2f:0", "--preserve-colors"),
+        ("--crf", 30),
+        ("--codec", "ffv1"),
+        ("--mask", "MASK", "--mask-strength", 0.5),
+        ("--out", "films/other.mkv"),
+    ],
+)
+@pytest.mark.parametrize("links", [True, False])
+def test_another_film_of_the_same_frames_is_made_under_its_own_name(
+    first, no_painting, share, root, clip, style, words, links, tmp_path
+):
+    mask = tmp_path / "mask.png"
+    mask.write_bytes(encode_png(np.full((64, 96, 3), 128, np.uint8)))
+    words = [mask if word == "MASK" else word for word in words]
+    before = film_of(first).read_bytes()
+    told = submit(root, clip, style, *SHORT, *words).output
+    name = f"{first.name}-2"
+    assert f"created job {name}" in told and f"{first.name} is another film (" in told, told
+    assert f"uses the frames of {first.name}" in told
+    share.hard_links = links
+    second = find_job(share, name)
+    assert work(second)
+    assert film_of(second) != film_of(first) and film_of(first).read_bytes() == before
+    again = submit(root, clip, style, *SHORT, *words)
+    assert again.output.endswith(f"already done: {film_of(second)}\n") and names(share) == [first.name, name]
+    assert submit(root, clip, style, *SHORT).output.endswith(f"already done: {film_of(first)}\n")
+
+
+def test_such_a_film_has_the_bytes_of_one_that_was_stylized_for_itself(first, share, root, clip, style, tmp_path):
+    words = "--strength", "0f:0.25,2f:1", "--preserve-colors"
+    submit(root, clip, style, *SHORT, *words)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FrameStylizer, "submit_frame", None)
+        work(find_job(share, f"{first.name}-2"))
+    alone = make_share(tmp_path / "alone")
+    submit(alone.layout.root, clip, style, *SHORT, *words, "--name", f"{first.name}-2")
+    assert work(all_jobs(alone)[0])
+    assert film_of(all_jobs(alone)[0]).read_bytes() == film_of(find_job(share, f"{first.name}-2")).read_bytes()
+
+
+@pytest.mark.parametrize("trouble", ["removed", "a frame is missing", "a frame is damaged"])
+def test_what_the_other_job_lacks_is_stylized(first, share, root, clip, style, trouble):
+    expected = frames_of(first)
+    submit(root, clip, style, *SHORT, "--strength", 0.5)
+    frame = first.layout.result(frame_task(1))
+    if trouble == "removed":
+        assert call(coordinator.main, "clean", root, first.name).exit_code == 0
+    elif trouble == "a frame is missing":
+        frame.unlink()
+    else:
+        data = bytearray(frame.read_bytes())
+        data[len(data) // 2] ^= 255
+        frame.unlink()
+        frame.write_bytes(data)
+    second = find_job(share, f"{first.name}-2")
+    assert work(second) and same(frames_of(second), expected)
+
+
+def test_a_film_of_frames_that_are_not_done_comes_after_them(share, root, clip, style):
+    submit(root, clip, style, *SHORT)
+    told = submit(root, clip, style, *SHORT, "--strength", 0.5).output
+    first, second = all_jobs(share)
+    assert f"it comes after {first.name}" in told
+    assert first.priority(first.flags()) > second.priority(second.flags())
+    assert work(second) and not first.flag_text("finished")  # nobody works on the other one: it is not waited for
+
+
+def test_a_named_job_is_another_film_by_its_name_alone(share, root, clip, style):
     submit(root, clip, style, "--strength", 0.5, "--name", "half")
-    refused(submit(root, clip, style, "--name", "half"), "--strength 0.5, not --strength 1")
-    assert names(share) == ["clip--tiny", "half"]
+    refused(submit(root, clip, style, "--name", "half"), "--strength 0.5, not --strength 1", "stitch")
+    submit(root, clip, style, "--strength", 0.5, "--name", "other")
+    assert find_job(share, "other").manifest.spec["frames_of"] is None
+
+
+def test_jobs_that_promise_more_of_their_frames_make_them(share, root, clip, style):
+    submit(root, clip, style)
+    for number, promise in enumerate(("--bit-exact", "--keep-flow"), 2):
+        submit(root, clip, style, "--strength", f"0.{number}", promise)
+        assert find_job(share, f"clip--tiny-{number}").manifest.spec["frames_of"] is None
 
 
 def test_a_job_of_a_version_before_with_that_size_is_joined(share, root, clip, style):

@@ -136,6 +136,8 @@ function data(image) {
 // ---- styles
 function trialAddress(style) {
   const query = new URLSearchParams({ video: state.video, at: Number($("at").value).toFixed(3), style, style_scale: scale().toFixed(4), width: filmWidth() });
+  const projection = document.querySelector("[data-option=projection]").value;
+  if (projection) query.set("projection", projection);
   if ($("mix").value && $("mix").value !== style) {
     query.set("mix", $("mix").value);
     query.set("weight", Math.min(Math.max(now("weight"), 0.01), 0.99));
@@ -391,7 +393,7 @@ const repaint = later(() => { state.painted.clear(); draw(); paintAll(); estimat
 for (const id of ["scale", "mix", "weight", "weight-curve"]) $(id).addEventListener("input", () => { words(); repaint(); });
 for (const id of ["mask-kind", "mask-file"]) $(id).addEventListener("change", maskChanged);
 const resized = later(scrub, 500);
-$("settings").addEventListener("input", (event) => { estimate(); if (["width", "scale"].includes(event.target.dataset.option)) resized(); });
+$("settings").addEventListener("input", (event) => { estimate(); if (["width", "scale"].includes(event.target.dataset.option)) resized(); if (event.target.dataset.option === "projection") repaint(); });
 
 /** Begin with the settings of another job. */
 function prefill() {
