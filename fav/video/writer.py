@@ -27,6 +27,7 @@ from av.video.stream import VideoStream
 
 from fav.errors import FavError, sanitize
 from fav.util.image_sequence import OUTPUTS, check_pattern, is_image_output
+from fav.video import spherical, spherical_matroska
 from fav.video.codecs import CONTAINERS, DEFAULT, EncoderSettings, check_container, encoder_settings, trial_settings
 from fav.video.color import even_size, film_colors, frame_of
 from fav.video.container import DEFAULT_FPS, open_video, video_stream
@@ -38,7 +39,7 @@ from fav.video.image_output import first_number, image_bytes, image_notes, write
 from fav.video.index import FrameIndex
 from fav.video.probe import VideoInfo, probe
 from fav.video.settings import DEFAULT_SETTINGS, SourceSettings
-from fav.video.spherical import MARKED, Sphere, mark
+from fav.video.spherical import Sphere
 from fav.video.tracks import Tracks
 
 if TYPE_CHECKING:
@@ -51,6 +52,13 @@ MUXER_TAGS = {
     "compatible_brands",
     "timecode",
 }  # written by muxers; not copied from the source
+
+MARKS = {
+    "mp4": spherical.mark,
+    "mov": spherical.mark,
+    "matroska": spherical_matroska.mark,
+    "webm": spherical_matroska.mark,
+}  # how each container is marked as a 360° video
 
 TRIAL_FRAMES = 3  # frames that a trial of the encoder encodes
 DELAY_FRAMES = 32  # frames that show an encoder's decoding delay; no encoder reorders more than 16
@@ -421,15 +429,9 @@ def mux_film(
                 film.mux_one(packet)
         for packet in tracks.packets_until(None):
             film.mux_one(packet)
-    if sphere := source.sphere or (Sphere() if settings.sphere else None):
-        if Path(name).suffix.lower() not in MARKED:
-            return [
-                *tracks.notes,
-                *extras.notes,
-                f"a film in {Path(name).suffix} is not marked as a 360° video; .mp4 and .mov are",
-            ]
-        if not trial:
-            mark(out, sphere)
+    sphere = source.sphere or (Sphere() if settings.sphere else None)
+    if sphere and not trial:
+        MARKS[_container(name)](out, sphere)
     return tracks.notes + extras.notes
 
 
