@@ -311,6 +311,7 @@ def check(files: FlowFiles, frames: range, cuts: Iterable[int], sizes: tuple[tup
 
 BETTER = 0.7  # another interpretation must have at most this fraction of the error
 MOVING = 4  # gray levels; only pixels that differ more from the neighboring frame are compared
+NEARLY_NONE = 0.1  # of a frame's pixels; so few reliable pixels make a film that flickers
 MIN_FRACTION = 0.001  # of a frame's pixels; fewer moving pixels are not compared
 
 
@@ -371,8 +372,12 @@ def find_wrong_option(files: FlowFiles, frames: dict[int, np.ndarray]) -> str | 
 
 
 def _find_inverted(files: FlowFiles, frames: dict[int, np.ndarray]) -> str | None:
-    """Detect reliability that seems to be inverted: less than half is reliable, and the rest fits the flow clearly better."""
-    errors: dict[bool, list[float]] = {True: [], False: []}
+    """Detect reliability that seems to be inverted.
+
+    Less than half is reliable, and the rest fits the flow clearly better. Or nearly nothing is reliable, although flow makes
+    the rest fit clearly better.
+    """
+    errors: dict[str, list[float]] = {"reliable": [], "rest": [], "rest without flow": []}
     shares = []
     for number, frame in frames.items():
         size = frame.shape[1::-1]
@@ -382,18 +387,22 @@ def _find_inverted(files: FlowFiles, frames: dict[int, np.ndarray]) -> str | Non
         if given is None or mask is None:
             continue
         shares.append(mask.mean())
-        for reliable in (True, False):
-            error = _warping_error(frame, frames[number - 1], given[0], given[1] & (mask == reliable))
+        flow, known = given
+        for name, vectors, pixels in (
+            ("reliable", flow, mask), ("rest", flow, ~mask), ("rest without flow", np.zeros_like(flow), ~mask)
+        ):  # fmt: skip
+            error = _warping_error(frame, frames[number - 1], vectors, known & pixels)
             if error is not None:
-                errors[reliable].append(error)
-    if not shares or np.mean(shares) >= 0.5 or not all(errors.values()):
+                errors[name].append(error)
+    means = {name: float(np.mean(values)) for name, values in errors.items() if values}
+    if "rest" not in means or np.mean(shares) >= 0.5:
         return None
-    white, black = (float(np.mean(errors[reliable])) for reliable in (True, False))
-    if black >= BETTER * white:
+    other = "reliable" if np.mean(shares) >= NEARLY_NONE else "rest without flow"
+    if other not in means or means["rest"] >= BETTER * means[other]:
         return None
     return (
-        f"--reliability-from {files.reliability}: expected reliable pixels to fit the flow, got a difference of {white:.1f} gray "
-        f"levels at them, and {black:.1f} at the others: they seem to be inverted; "
+        f"--reliability-from {files.reliability}: expected reliable pixels to be those that the flow fits, got "
+        f"{100 * np.mean(shares):.0f} % of reliable pixels, and flow that fits the others: they seem to be inverted; "
         f"{'omit' if files.inverted else 'use'} --invert-reliability"
     )
 

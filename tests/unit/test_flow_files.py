@@ -279,17 +279,18 @@ def test_the_other_direction_is_told_whatever_its_numbers_are(frames, tmp_path):
     assert "give them as" not in str(error.value)
 
 
-def test_reliability_that_is_inverted_is_told(exported, frames):
+@pytest.mark.parametrize("part", [4, 20])
+def test_reliability_that_is_inverted_is_told(exported, frames, part):
     import cv2
 
     by_number = dict(enumerate(frames))
     for number in range(1, 5):
         file = exported.file(exported.backward, number)
         flow, (height, width) = read_flow(file)[0], SIZE[::-1]
-        flow[: height // 4] += 9  # wrong, and marked as hidden
+        flow[: height // part] += 9  # wrong, and marked as hidden
         write_flo(file, flow)
         hidden = np.zeros((height, width), np.uint8)
-        hidden[: height // 4] = 255
+        hidden[: height // part] = 255
         cv2.imwrite(str(exported.file(exported.reliability, number)), hidden)
     white = replace(exported, forward=None)
     assert "seem to be inverted; use --invert-reliability" in find_wrong_option(white, by_number)
