@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 
-usage() { sed -n '2,7s/^# \{0,1\}//p' install.sh; }
+usage() { sed -n '2,8s/^# \{0,1\}//p' install.sh; }
 lock=requirements.lock extra=openvino
 case "${1:-}" in
     "") ;;

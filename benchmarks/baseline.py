@@ -74,12 +74,12 @@ def main(
 ) -> None:
     """Print a table of what the procedure of 2020 and a node of this program take for a film of VIDEO in STYLE.
 
-    Both are whole commands, from the video file to the film, in turns; ours with its default flow, and with that of 2020. Without a
-    STYLE there are two tables: for a style of full width, and for one of half width.
+    Both are whole commands, from the video file to the film, in turns; ours with its default flow, with that of
+    2020, and with that at half size. Without a STYLE there are two tables: for a style of full width, and for one of half width.
     Steps of a node are measured one after the other; "whole" is a node as it works, with flow beside the network.
     """
     threads = threads or len(os.sched_getaffinity(0))
-    click.echo(f"cutting {frames} frames, then {rounds} rounds of 5 films for each style …", err=True)
+    click.echo(f"cutting {frames} frames, then {rounds} rounds of 7 films for each style …", err=True)
     with tempfile.TemporaryDirectory(prefix="baseline-") as place:
         clip = clip_of(video, Path(place), size, frames)
         for path in [style] if style else [FULL_WIDTH, SHIPPED]:
@@ -99,6 +99,7 @@ def compared(
         "2020": lambda: (measure_2020(clip, style, spynet, frames, threads),) * 2,
         "ours": node,
         "ours, spynet": lambda: node(flow="spynet", flow_weights=spynet),
+        "spynet-half": lambda: node(flow="spynet-half", flow_weights=spynet),
     }
     runs: dict[str, list] = {name: [] for name in pipelines}
     for number in range(rounds):
@@ -119,7 +120,8 @@ def print_table(runs: dict[str, list[tuple[Measured, Measured]]], frames: int) -
             + "".join(f"{seconds:14.3f}" for seconds in values.values())
             + (
                 f"   2020 / ours {values['2020'] / values['ours']:.1f}, "
-                f"with its flow {values['2020'] / values['ours, spynet']:.1f}"
+                f"with its flow {values['2020'] / values['ours, spynet']:.1f}, "
+                f"at half size {values['2020'] / values['spynet-half']:.1f}"
                 if ratios
                 else ""
             )

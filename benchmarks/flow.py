@@ -225,10 +225,10 @@ def read_pair(first: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def methods(spynet: Path) -> dict[str, Callable[[], flows.Flow]]:
-    found = {
-        name: partial(flows.make, name, spynet if method.weights else None) for name, method in flows.METHODS.items()
+    needs = lambda method: method.weights and not method.downloads
+    return {
+        name: partial(flows.make, name, spynet if needs(method) else None) for name, method in flows.METHODS.items()
     }
-    return {**found, "spynet, bfloat16": partial(flows.make, "spynet", spynet, precision="bfloat16")}
 
 
 def settings_of_dis() -> dict[str, Callable[[], flows.Flow]]:

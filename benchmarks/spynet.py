@@ -17,6 +17,7 @@ from benchmarks.procedure2020 import PlainSpyNet
 from fav.cli.options import FILE, SizeType
 from fav.flow import Flow
 from fav.flow.spynet import SpyNet, load_weights, make_level, name_of
+from fav.model.devices import best_precision
 from fav.util.images import read_image, resize
 from fav.util.malloc import tune_malloc
 
@@ -27,7 +28,7 @@ def channels_last(weights: Path) -> SpyNet:
     levels = [make_level().eval() for _ in network.levels]
     for number, level in enumerate(levels):
         level.load_state_dict({key: found[name_of(number, key)] for key in level.state_dict()})
-    network.levels = [network._plain(level.to(memory_format=torch.channels_last)) for level in levels]
+    network.levels = [network._pytorch_level(level.to(memory_format=torch.channels_last)) for level in levels]
     return network
 
 
@@ -46,8 +47,13 @@ def main(first: Path, second: Path, spynet: Path, size: tuple[int, int], threads
     tune_malloc()
     frames = [resize(read_image(path), size) for path in (first, second)]
     forms: dict[str, Flow] = {
-        "as published": PlainSpyNet(spynet), "channels_last": channels_last(spynet), "here": SpyNet(spynet)
-    }  # fmt: skip
+        "as published": PlainSpyNet(spynet),
+        "channels_last": channels_last(spynet),
+        "here": SpyNet(spynet),
+        "half": SpyNet(spynet, shrink=2),
+    }
+    if best_precision(torch.device("cpu")) == "bfloat16":  # elsewhere it takes minutes
+        forms["bfloat16"] = SpyNet(spynet, precision="bfloat16")
     wall: dict[str, list[float]] = {name: [] for name in forms}
     cores: dict[str, list[float]] = {name: [] for name in forms}
     flows: dict[str, np.ndarray] = {}
@@ -59,11 +65,13 @@ def main(first: Path, second: Path, spynet: Path, size: tuple[int, int], threads
             wall[name].append(perf_counter() - began[0])
             cores[name].append(process_time() - began[1])
     click.echo(f"{size[0]}x{size[1]}, both directions, {threads} threads")
-    click.echo(f"{'':16}{'wall, s':>9}{'cores, s':>10}{'times as fast':>15}{'furthest, px':>14}")
+    click.echo(f"{'':16}{'wall, s':>9}{'cores, s':>10}{'times as fast':>15}{'furthest, px':>14}{'mean, px':>10}")
     for name in forms:
         ratio = median(cores["as published"]) / median(cores[name])
-        away = np.abs(flows[name] - flows["as published"]).max()
-        click.echo(f"{name:16}{median(wall[name]):9.2f}{median(cores[name]):10.2f}{ratio:15.2f}{away:14.4f}")
+        away = np.abs(flows[name] - flows["as published"])
+        click.echo(
+            f"{name:16}{median(wall[name]):9.2f}{median(cores[name]):10.2f}{ratio:15.2f}{away.max():14.4f}{away.mean():10.4f}"
+        )
 
 
 @torch.inference_mode()

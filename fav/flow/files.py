@@ -291,10 +291,14 @@ def check(files: FlowFiles, frames: range, cuts: Iterable[int], sizes: tuple[tup
         missing = [frame for frame in wanted if frame + files.first - 1 not in numbers]
         if missing:
             file = files.file(pattern, missing[0])
+            other = {"--flow-from": "--flow-forward-from", "--flow-forward-from": "--flow-from"}.get(option)
+            turned = [frame + files.first - 1 for frame in (frames[1:] if step > 0 else frames[:-1])]
+            hint = f"if they lead to the frame {'before' if step > 0 else 'after'}, give them as {other}; "
             raise FavError(
                 f"{option} {pattern}: expected a file for each of {len(wanted)} frames, {len(missing)} are missing; the first is "
                 f"{file.name}, from frame {missing[0]} to frame {missing[0] + step}, counted from 0; existing numbers are "
-                f"{min(numbers)} to {max(numbers)}; if the numbers are shifted, give the number of frame 1 with --flow-first; "
+                f"{min(numbers)} to {max(numbers)}; {hint if other and numbers.issuperset(turned) else ''}"
+                f"if the numbers are shifted, give the number of frame 1 with --flow-first; "
                 f"if a shot begins there, give the cuts with --read-cuts"
             )
         for frame in {wanted[0], wanted[len(wanted) // 2], wanted[-1]} if wanted else ():
@@ -309,6 +313,7 @@ def check(files: FlowFiles, frames: range, cuts: Iterable[int], sizes: tuple[tup
 
 BETTER = 0.7  # another interpretation must have at most this fraction of the error
 MOVING = 4  # gray levels; only pixels that differ more from the neighboring frame are compared
+NEARLY_NONE = 0.1  # of a frame's pixels; so few reliable pixels make a film that flickers
 MIN_FRACTION = 0.001  # of a frame's pixels; fewer moving pixels are not compared
 
 
@@ -316,7 +321,7 @@ def find_wrong_option(files: FlowFiles, frames: dict[int, np.ndarray]) -> str | 
     """Detect wrong options for the files.
 
     Each frame is compared with its neighbor, warped by the flow in several interpretations: as given, as flow to the other
-    neighbor, with y inverted, and with the number of the file before or after.
+    neighbor, with y inverted, and with the number of the file before or after. Reliable pixels are compared with the others.
 
     Args:
         files: The files.
@@ -330,6 +335,8 @@ def find_wrong_option(files: FlowFiles, frames: dict[int, np.ndarray]) -> str | 
         "y": "their y seems to point {way}; {flag} --flow-y-up",
         "before": "each seems to belong to the frame before; use --flow-first {less}",
         "after": "each seems to belong to the frame after; use --flow-first {more}",
+        "reversed before": "they seem to have the opposite direction; give them as {other} with --flow-first {less}",
+        "reversed after": "they seem to have the opposite direction; give them as {other} with --flow-first {more}",
     }
     for option, step, pattern in (("--flow-from", -1, files.backward), ("--flow-forward-from", 1, files.forward)):
         if pattern is None:
@@ -337,7 +344,8 @@ def find_wrong_option(files: FlowFiles, frames: dict[int, np.ndarray]) -> str | 
         errors: dict[str, list[float]] = {}
         for number, frame in frames.items():
             interpretations = {"given": (number, step, 1), "reversed": (number, -step, 1), "y": (number, step, -1)}
-            interpretations |= {"before": (number + 1, step, 1), "after": (number - 1, step, 1)}
+            for name, file in (("before", number + 1), ("after", number - 1)):
+                interpretations |= {name: (file, step, 1), f"reversed {name}": (file, -step, 1)}
             for name, (file, offset, y) in interpretations.items():
                 if number + offset not in frames or not files.file(pattern, file).exists():
                     continue
@@ -362,7 +370,43 @@ def find_wrong_option(files: FlowFiles, frames: dict[int, np.ndarray]) -> str | 
                 f"{option} {pattern}: expected flow that fits the frames, got a difference of {means['given']:.1f} gray "
                 f"levels, and {means[best]:.1f} in another interpretation: {cure}"
             )
-    return None
+    return _find_inverted(files, frames)
+
+
+def _find_inverted(files: FlowFiles, frames: dict[int, np.ndarray]) -> str | None:
+    """Detect reliability that seems to be inverted.
+
+    Less than half is reliable, and the rest fits the flow clearly better. Or nearly nothing is reliable, although flow makes
+    the rest fit clearly better.
+    """
+    errors: dict[str, list[float]] = {"reliable": [], "rest": [], "rest without flow": []}
+    shares = []
+    for number, frame in frames.items():
+        size = frame.shape[1::-1]
+        if number - 1 not in frames or files.reliability is None or not files.file(files.reliability, number).exists():
+            continue
+        given, mask = files.flow(number, number - 1, size), files.reliable_mask(number, number - 1, size)
+        if given is None or mask is None:
+            continue
+        shares.append(mask.mean())
+        flow, known = given
+        for name, vectors, pixels in (
+            ("reliable", flow, mask), ("rest", flow, ~mask), ("rest without flow", np.zeros_like(flow), ~mask)
+        ):  # fmt: skip
+            error = _warping_error(frame, frames[number - 1], vectors, known & pixels)
+            if error is not None:
+                errors[name].append(error)
+    means = {name: float(np.mean(values)) for name, values in errors.items() if values}
+    if "rest" not in means or np.mean(shares) >= 0.5:
+        return None
+    other = "reliable" if np.mean(shares) >= NEARLY_NONE else "rest without flow"
+    if other not in means or means["rest"] >= BETTER * means[other]:
+        return None
+    return (
+        f"--reliability-from {files.reliability}: expected reliable pixels to be those that the flow fits, got "
+        f"{100 * np.mean(shares):.0f} % of reliable pixels, and flow that fits the others: they seem to be inverted; "
+        f"{'omit' if files.inverted else 'use'} --invert-reliability"
+    )
 
 
 def _warping_error(frame: np.ndarray, neighbor: np.ndarray, flow: np.ndarray, known: np.ndarray) -> float | None:

@@ -37,22 +37,23 @@ FIVE_NETWORKS = "34"  # sets in which the fifth network is also used for the six
 class SpyNet:
     """A flow network. Called with two frames (H, W, 3) uint8 BGR, it returns the flow (H, W, 2) from the first to the second.
 
-    In float32 on a CPU, the convolutions are computed by `toom_cook`, which is twice as fast.
+    In float32 on a CPU, the convolutions are computed by `toom_cook`.
     """
 
-    def __init__(self, weights: Path, device: str = "cpu", precision: str = "float32"):
+    def __init__(self, weights: Path, device: str = "cpu", precision: str = "float32", shrink: int = 1):
         """Load the networks.
 
         Args:
             weights: As in `load_weights`.
             device: The device of PyTorch.
             precision: float32 or bfloat16, of the convolutions.
+            shrink: The network sees frames that are so many times smaller.
         """
         tensors = load_weights(weights)
         levels = [make_level() for _ in range(LEVELS)]
         for number, level in enumerate(levels):
             level.load_state_dict({key: tensors[name_of(number, key)] for key in level.state_dict()})
-        self.device, self.type = device, getattr(torch, precision)
+        self.device, self.type, self.shrink = device, getattr(torch, precision), shrink
         placed(nn.ModuleList(levels).eval(), device, self.type)
         use_toom_cook = torch.device(device).type == "cpu" and precision == "float32"
         self.levels = [ToomCookChain(level) if use_toom_cook else self._pytorch_level(level) for level in levels]
@@ -83,21 +84,22 @@ class SpyNet:
         for cached, pyramid in self._pyramids:
             if np.array_equal(cached, frame):
                 return pyramid
-        pyramid = pyramid_of(torch.from_numpy(frame[..., ::-1].copy()).to(self.device).permute(2, 0, 1)[None])
+        image = torch.from_numpy(frame[..., ::-1].copy()).to(self.device).permute(2, 0, 1)[None]
+        pyramid = pyramid_of(image, self.shrink)
         self._pyramids.append((frame.copy(), pyramid))
         return pyramid
 
 
-def pyramid_of(frame: Tensor) -> list[Tensor]:
-    """Return the image pyramid of a frame, coarse to fine, normalized.
+def pyramid_of(frame: Tensor, shrink: int = 1) -> list[Tensor]:
+    """Return the image pyramid of a frame, coarse to fine, normalized. The finest level is `shrink` times smaller.
 
     Shape:
         frame: (1, 3, H, W) RGB, 0 to 255. Returns tensors (1, 3, h, w) float32.
     """
-    size = [-(-side // MULTIPLE) * MULTIPLE for side in frame.shape[2:]]
+    size = [-(-side // (MULTIPLE * shrink)) * MULTIPLE for side in frame.shape[2:]]
     frame = frame.float() / 255
     frame = (frame - frame.new_tensor(MEAN).view(1, 3, 1, 1)) / frame.new_tensor(STD).view(1, 3, 1, 1)
-    pyramid = [F.interpolate(frame, size, mode="bilinear", align_corners=False)]
+    pyramid = [F.interpolate(frame, size, mode="bilinear", align_corners=False, antialias=shrink > 1)]
     while len(pyramid) < LEVELS and max(pyramid[0].shape[2:]) > COARSEST:
         pyramid.insert(0, F.avg_pool2d(pyramid[0], 2))
     return pyramid

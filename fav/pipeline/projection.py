@@ -5,6 +5,7 @@ from fav.pipeline.request import Request
 from fav.stylize.cube import check_sphere
 from fav.stylize.settings import PROJECTIONS
 from fav.video import VideoInfo
+from fav.video.spherical import Sphere
 
 FLAT = PROJECTIONS[0]
 
@@ -14,12 +15,23 @@ def check_projection(request: Request, source: VideoInfo, size: tuple[int, int])
     if request.projection == FLAT:
         return
     if source.sphere is not None and not source.sphere.is_whole:
-        layout = "two views in each frame" if source.sphere.stereo else "a part of the sphere"
+        seen, edit, name = _cure(source.sphere, source.width, source.height)
         raise FavError(
             f"{request.video}: expected a whole sphere in one view for --projection {request.projection}, but the video says that "
-            f"it has {layout}; bring it to that first (ffmpeg's filter v360)"
+            f"it shows {seen} first: ffmpeg -i VIDEO -vf {edit} {name}.mp4"
         )
     check_sphere(*size)
+
+
+def _cure(sphere: Sphere, width: int, height: int) -> tuple[str, str, str]:
+    """What is wrong with a sphere and what to do, FFmpeg's filter that does it, and a name for the result."""
+    if sphere.stereo:
+        half = "crop=iw:ih/2:0:0" if sphere.stereo == 1 else "crop=iw/2:ih:0:0"
+        return "two views in each frame; take one of them", half, "left"
+    top, bottom, left, right = (missing / (1 << 32) for missing in sphere.bounds)
+    whole = [round(width / max(1 - left - right, 0.01)), round(height / max(1 - top - bottom, 0.01))]
+    place = [round(left * whole[0]), round(top * whole[1])]
+    return "a part of the sphere; pad it to the whole one", "pad=" + ":".join(map(str, whole + place)), "whole"
 
 
 def projection_notes(request: Request, source: VideoInfo) -> tuple[str, ...]:

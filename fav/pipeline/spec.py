@@ -79,7 +79,7 @@ class JobOptions(Struct, Generic[File], frozen=True, kw_only=True):
         File | None,
         OptionInfo(
             FRAMES,
-            "Weights for --flow spynet: the authors' directory of modelL{1..6}_F.t7, another of their sets "
+            "Weights for --flow spynet and spynet-half: the authors' directory of modelL{1..6}_F.t7, another of their sets "
             "('DIR/modelL%d_C.t7'; C, 3, 4 or K), a .pth or a .safetensors file. For raft-small, raft-large and liteflownet, a file "
             "of their library; if none is given, it downloads one.",
         ),
@@ -428,7 +428,7 @@ class TypedOptions(JobOptions[Path], frozen=True, kw_only=True):
         str,
         OptionInfo(
             FRAMES,
-            "Precision of the network and of SPyNet. A processor without bfloat16 uses float32 anyway. "
+            "Precision of the network, and of SPyNet on CUDA. A processor without bfloat16 uses float32 anyway. "
             "auto: bfloat16 if the machine that submits the job supports it.",
             choices=("auto", *PRECISIONS),
         ),

@@ -134,10 +134,11 @@ def stored_size(projection: str, size: tuple[int, int]) -> tuple[int, int]:
 def check_sphere(width: int, height: int) -> None:
     """Raise FavError unless pictures of this size can be a whole sphere: twice as wide as high, and not too small."""
     if abs(width - 2 * height) > 2 or width < MIN_WIDTH:
-        layout = "; two views in one frame (stereo) are not supported" if width == height else ""
+        stereo = "crop=iw:ih/2:0:0" if width == height else "crop=iw/2:ih:0:0" if width == 4 * height else ""
+        cure = f"; if it has two views in each frame, take one: ffmpeg -i VIDEO -vf {stereo} left.mp4" if stereo else ""
         raise FavError(
             f"--projection equirectangular: expected a video twice as wide as high, and at least {MIN_WIDTH} pixels wide, got "
-            f"{width}x{height}{layout}"
+            f"{width}x{height}{cure}"
         )
 
 

@@ -11,6 +11,7 @@ from av.container import InputContainer
 from av.format import Flags
 from av.packet import Packet
 
+from fav.video import spherical, spherical_matroska
 from fav.video.codecs import EncoderSettings
 from fav.video.container import open_video, video_stream
 from fav.video.encoded import EncodedSegment
@@ -21,7 +22,7 @@ from fav.video.image_output import first_number, image_notes, write_images
 from fav.video.index import FrameIndex
 from fav.video.probe import probe
 from fav.video.settings import DEFAULT_SETTINGS, SourceSettings
-from fav.video.spherical import MARKED, Sphere, mark
+from fav.video.spherical import Sphere
 from fav.video.tracks import Tracks
 
 if TYPE_CHECKING:
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
 
 # Tags that muxers write; they are not copied from the source.
 MUXER_TAGS = {"encoder", "major_brand", "minor_version", "compatible_brands", "timecode"}
+
+# How each container is marked as a 360° video.
+MARKS = {
+    "mp4": spherical.mark,
+    "mov": spherical.mark,
+    "matroska": spherical_matroska.mark,
+    "webm": spherical_matroska.mark,
+}
 
 
 def mux_film(
@@ -113,15 +122,9 @@ def mux_film(
                 film.mux_one(packet)
         for packet in tracks.packets_until(None):
             tracks.mux(film, packet)
-    if sphere := source.sphere or (Sphere() if settings.sphere else None):
-        if Path(name).suffix.lower() not in MARKED:
-            return [
-                *tracks.notes,
-                *extras.notes,
-                f"a film in {Path(name).suffix} is not marked as a 360° video; .mp4 and .mov are",
-            ]
-        if not trial:
-            mark(out, sphere)
+    sphere = source.sphere or (Sphere() if settings.sphere else None)
+    if sphere and not trial:
+        MARKS[container_of(name)](out, sphere)
     return tracks.notes + extras.notes
 
 

@@ -2,6 +2,7 @@
 
 FFmpeg reads the marks (as side data of frames), but PyAV cannot give them to its muxers. So they are put into the finished
 file: the boxes `st3d` and `sv3d` of Google's "Spherical Video V2", which players and video sites read.
+(`spherical_matroska` does the same in Matroska and WebM.)
 """
 
 import os
@@ -20,7 +21,6 @@ STEREO = {
     2: 1,
     1: 2,
 }  # FFmpeg's numbers of stereo layouts, and those of `st3d`: mono, top and bottom, side by side
-MARKED = (".mp4", ".mov")  # containers that can be marked here
 ENTRY_HEAD = 8 + 78  # bytes of a video track's sample entry before its boxes
 CONTAINERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 
@@ -65,8 +65,13 @@ def boxes_of(sphere: Sphere) -> bytes:
     stereo = _box(b"st3d", struct.pack(">IB", 0, sphere.stereo))
     head = _box(b"svhd", struct.pack(">I", 0) + b"\0")  # without the name of a program
     pose = _box(b"prhd", struct.pack(">I3i", 0, sphere.yaw, sphere.pitch, sphere.roll))
-    shape = _box(b"equi", struct.pack(">I4I", 0, *sphere.bounds))
+    shape = _box(b"equi", equirectangular_bounds(sphere))
     return stereo + _box(b"sv3d", head + _box(b"proj", pose + shape))
+
+
+def equirectangular_bounds(sphere: Sphere) -> bytes:
+    """The content of the box `equi`, which Matroska also uses."""
+    return struct.pack(">I4I", 0, *sphere.bounds)
 
 
 def mark(film: Path | str, sphere: Sphere) -> None:

@@ -22,7 +22,7 @@ from fav.pipeline.plan import make_plan
 from fav.pipeline.request import Request
 from fav.pipeline.submit import submit
 from fav.pipeline.task_names import face_task, frame_task
-from fav.stylize.cube import Cube
+from fav.stylize.cube import Cube, check_sphere
 from fav.stylize.cube_recurrence import CubeRecurrence
 from fav.util.images import encode_png
 from fav.video import probe
@@ -89,7 +89,7 @@ def test_the_film_of_one_process_is_the_film_of_a_job(sphere_clip, style, made, 
     ]
     run = CliRunner().invoke(main, ["stylize", *words])
     assert run.exit_code == 0, run.output
-    assert "not marked as a 360° video" in run.output
+    assert probe(tmp_path / "film.mkv").sphere == Sphere()
     hashes = [
         subprocess.run(["ffmpeg", "-v", "error", "-i", film, "-an", "-f", "framehash", "-"], check=True, capture_output=True)
         .stdout.decode().splitlines()[-FRAMES:]
@@ -135,15 +135,27 @@ def test_a_video_that_says_what_it_is_is_believed(sphere_clip, style, tmp_path):
     with temporary_member(share) as node:
         flat = submit(node, Request(str(marked), style))
         assert any("--projection equirectangular stylizes it without seams" in note for note in flat.notes)
-    shutil.copy(sphere_clip, marked)
-    mark(marked, Sphere(stereo=1))
-    with pytest.raises(FavError, match="two views in each frame"):
-        create(share, marked, style, projection="equirectangular")
+    quarter = 1 << 30  # of the sphere
+    for sphere, cure in (
+        (Sphere(stereo=1), "two views in each frame; .* crop=iw:ih/2:0:0 left.mp4"),
+        (Sphere(stereo=2), "two views in each frame; .* crop=iw/2:ih:0:0 left.mp4"),
+        (
+            Sphere(bounds=(0, 0, quarter, quarter)),
+            f"a part of the sphere; .* pad={2 * WIDTH}:{WIDTH // 2}:{WIDTH // 2}:0 whole.mp4",
+        ),
+    ):
+        shutil.copy(sphere_clip, marked)
+        mark(marked, sphere)
+        with pytest.raises(FavError, match=cure):
+            create(share, marked, style, projection="equirectangular")
 
 
 def test_a_video_that_is_no_sphere_is_refused(clip, style, tmp_path):
     with pytest.raises(FavError, match="twice as wide as high"):
         create(open_share(tmp_path), clip, style, projection="equirectangular")
+    for size, cure in (((200, 200), "crop=iw:ih/2:0:0"), ((400, 100), "crop=iw/2:ih:0:0"), ((300, 200), "300x200$")):
+        with pytest.raises(FavError, match=cure):
+            check_sphere(*size)
 
 
 def test_there_is_no_seam_between_faces_nor_at_the_ends_of_rows():

@@ -3,6 +3,7 @@
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -258,6 +259,47 @@ def test_numbers_that_are_off_by_one_are_told(frames, tmp_path):
     write_flo(tmp_path / "bwd_0001.flo", np.zeros((*SIZE[::-1], 2), np.float32))
     assert "--flow-first 2" in find_wrong_option(wrong, dict(enumerate(shifted)))
     assert find_wrong_option(FlowFiles(tmp_path / "bwd_%04d.flo", first=2), dict(enumerate(shifted))) is None
+
+
+def test_the_other_direction_is_told_whatever_its_numbers_are(frames, tmp_path):
+    moved = [np.roll(frames[0], 6 * number * number, 1) for number in range(5)]  # faster from frame to frame
+    for number in range(4):
+        flow = np.full((*SIZE[::-1], 2), (6 * (2 * number + 1), 0), np.float32)
+        write_flo(tmp_path / f"fwd_{number:04d}.flo", flow)  # to the next frame
+        write_flo(tmp_path / f"back_{number:04d}.flo", -flow)  # from frame number + 1 to the one before
+    found = find_wrong_option(FlowFiles(tmp_path / "fwd_%04d.flo", first=0), dict(enumerate(moved)))
+    assert "as --flow-forward-from with --flow-first 1;" in f"{found};"
+    assert find_wrong_option(FlowFiles(None, tmp_path / "fwd_%04d.flo"), dict(enumerate(moved))) is None
+    found = find_wrong_option(FlowFiles(None, tmp_path / "back_%04d.flo"), dict(enumerate(moved)))
+    assert "as --flow-from with --flow-first 0;" in f"{found};"
+    with pytest.raises(FavError, match="if they lead to the frame after, give them as --flow-forward-from"):
+        check(FlowFiles(tmp_path / "fwd_%04d.flo"), range(0, 5), (), (SIZE,))
+    with pytest.raises(FavError, match="2 are missing") as error:
+        check(FlowFiles(tmp_path / "fwd_%04d.flo", first=2), range(0, 5), (), (SIZE,))
+    assert "give them as" not in str(error.value)
+
+
+@pytest.mark.parametrize("part", [4, 20])
+def test_reliability_that_is_inverted_is_told(exported, frames, part):
+    import cv2
+
+    by_number = dict(enumerate(frames))
+    for number in range(1, 5):
+        file = exported.file(exported.backward, number)
+        flow, (height, width) = read_flow(file)[0], SIZE[::-1]
+        flow[: height // part] += 9  # wrong, and marked as hidden
+        write_flo(file, flow)
+        hidden = np.zeros((height, width), np.uint8)
+        hidden[: height // part] = 255
+        cv2.imwrite(str(exported.file(exported.reliability, number)), hidden)
+    white = replace(exported, forward=None)
+    assert "seem to be inverted; use --invert-reliability" in find_wrong_option(white, by_number)
+    assert find_wrong_option(replace(white, inverted=True), by_number) is None
+    for number in range(1, 5):
+        file = exported.file(exported.reliability, number)
+        cv2.imwrite(str(file), 255 - cv2.imread(str(file), cv2.IMREAD_GRAYSCALE))
+    assert find_wrong_option(white, by_number) is None
+    assert "omit --invert-reliability" in find_wrong_option(replace(white, inverted=True), by_number)
 
 
 def test_names_of_methods_are_known_without_opencv():

@@ -111,7 +111,8 @@ def test_weights_that_cannot_be_downloaded_are_one_line_with_their_address(model
 
     monkeypatch.setattr(models, "raft_small", fails)
     with pytest.raises(
-        FavError, match="got 'no route'; download https://.*raft_small.* elsewhere and give it with --flow-weights"
+        FavError,
+        match="got 'no route'; download https://.*raft_small.* on another machine and give it with --flow-weights",
     ):
         flows.make("raft-small")
 

@@ -7,7 +7,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from fav.video import probe, write_film
+from fav.video import probe, spherical_matroska, write_film
+from fav.video.codecs import encoder_settings
 from fav.video.settings import SourceSettings
 from fav.video.spherical import Sphere, mark
 from tests.helpers.clips import taken
@@ -89,3 +90,42 @@ def test_a_film_without_a_header_at_its_end_is_not_touched(clip, tmp_path):
     with pytest.raises(ValueError, match="header at its end"):
         mark(early, Sphere())
     assert early.read_bytes() == before
+
+
+@pytest.mark.parametrize(("name", "codec"), [("film.mkv", "h264"), ("film.webm", "vp9")])
+@pytest.mark.parametrize("turned", [False, True])
+def test_matroska_is_marked_without_moving_its_data(name, codec, turned, clip, marked, tmp_path):
+    plain, film = tmp_path / f"plain-{name}", tmp_path / name
+    for out, video, sphere in ((plain, clip, False), (film, marked if turned else clip, True)):
+        index = taken(video)[1]
+        pictures = (np.full((64, 96, 3), 9 * number, np.uint8) for number in range(len(index)))
+        settings, encoder = SourceSettings(sphere=sphere), encoder_settings(codec)
+        write_film(out, video, index, pictures, settings=settings, encoder=encoder)
+    assert probe(film).sphere == (TURNED if turned else Sphere()) and probe(plain).sphere is None
+    found = told(film)
+    assert found["projection"] == "equirectangular" and found["yaw"] == (90 if turned else 0)
+    assert found["frames"] == told(plain)["frames"] and film.stat().st_size == plain.stat().st_size
+    seek = ["ffmpeg", "-v", "error", "-ss", "0.2", "-i", film, "-f", "framemd5", "-"]
+    sought = subprocess.run(seek, check=True, capture_output=True)
+    assert (
+        not sought.stderr
+        and sought.stdout
+        == subprocess.run([plain if word is film else word for word in seek], check=True, capture_output=True).stdout
+    )
+
+
+@pytest.mark.parametrize(("stereo", "name"), [(1, "top and bottom"), (2, "side by side")])
+def test_matroska_keeps_views_and_bounds(clip, tmp_path, stereo, name):
+    film = film_of(clip, tmp_path / "film.mkv", SourceSettings())
+    given = Sphere(90 << 16, -(45 << 16), 0, stereo, (0, 1 << 30, 0, 5))
+    for _ in range(2):  # marking again replaces the marks
+        spherical_matroska.mark(film, given)
+        assert probe(film).sphere == given and told(film)["type"] == name
+
+
+def test_matroska_of_another_program_is_not_touched(clip, tmp_path):
+    for content in (b"", b"\x1a\x45\xdf\xa3\x80", clip.read_bytes()):
+        (tmp_path / "film.mkv").write_bytes(content)
+        with pytest.raises(ValueError, match="expected a Matroska file"):
+            spherical_matroska.mark(tmp_path / "film.mkv", Sphere())
+        assert (tmp_path / "film.mkv").read_bytes() == content

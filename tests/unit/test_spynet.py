@@ -94,6 +94,26 @@ def test_flow_is_that_of_the_published_network(size, tmp_path):
     assert not there or np.abs(wanted).max() > 0.2
 
 
+@pytest.mark.parametrize("size", [(90, 400), (131, 259)])
+def test_half_is_the_flow_of_smaller_frames_twice_as_far(size, tmp_path):
+    import cv2
+
+    path = make_tiny_spynet(tmp_path / "random.safetensors")
+    frames = pair(*size)
+    height, width = (-(-side // 64) * 32 for side in size)
+    small = [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames]
+    wanted = reference(spynet.load_weights(path), *small) * [size[1] / width, size[0] / height]
+    wanted = cv2.resize(wanted.astype(np.float32), size[::-1])
+    found = flows.make("spynet-half", path)(*frames)
+    assert found.shape == (*size, 2) and not np.array_equal(found, flows.make("spynet", path)(*frames))
+    assert np.abs(found - wanted).mean() < 0.05 * np.abs(wanted).mean()
+
+
+def test_classes_of_spynet_differ_by_what_they_compute():
+    assert flows.version_string("spynet").startswith("spynet 3 by torch")
+    assert flows.version_string("spynet-half").startswith("spynet-half by torch")
+
+
 @pytest.mark.parametrize(
     "size, levels",
     [((20, 32), 1), ((33, 20), 2), ((64, 128), 3), ((129, 40), 4), ((384, 512), 5), ((100, 513), 6), ((2000, 40), 6)],
@@ -106,7 +126,7 @@ def test_the_pyramid_ends_where_both_sides_have_at_most_32_pixels(size, levels):
 
 def test_frames_are_seen_once_for_both_directions_and_both_pairs(tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(spynet, "pyramid_of", lambda frame, make=spynet.pyramid_of: made.append(1) or make(frame))
+    monkeypatch.setattr(spynet, "pyramid_of", lambda *args, make=spynet.pyramid_of: made.append(1) or make(*args))
     flow = flows.make("spynet", make_tiny_spynet(tmp_path / "random.safetensors"))
     frames = [pair(40, 50)[0] + number for number in range(3)]
     found = [flow(frames[a], frames[b]) for a, b in ((1, 0), (0, 1), (2, 1), (1, 2))]
