@@ -39,11 +39,14 @@ from shared.claims import Claims, Outcome
 from shared.identity import Identity
 from shared.membership import Node
 from shared.paths import Task, shard_of
+from shared.recovery import pause_s
 from shared.scheduling import MAX_CANDIDATES
+from shared.settings import LEASE_S
 from shared.shared_dir import SharedDir, open_share
 from tests.helpers import fake_video_job as epic
 
 OPERATIONS = 15  # that the file server does for a task (`benchmarks/README.md`, what a task costs)
+OPERATIONS_OF_A_LOOK = 4  # at one heartbeat of another node (`shared/recovery.py`)
 PUT_TOGETHER = 0.02e-3  # seconds for a frame of the index, of ranges that are decoded
 MOST_AT_ONCE = 48  # frames of a chain that are published at one time
 WAKE_PIECES = 8  # pieces of an index made of ranges, of milliseconds each, after which idle nodes look again
@@ -168,6 +171,18 @@ class FileServer:
     operations: float = 0
     size: float = 0
     free: float = 0.0
+
+    @classmethod
+    def beside_looks(cls, operations: float, size: float, nodes: int) -> "FileServer":
+        """What is left of a server for tasks while so many nodes look at each other's heartbeats."""
+        if not operations:
+            return cls(0, size)
+        left = operations - nodes**2 * OPERATIONS_OF_A_LOOK / pause_s(nodes, LEASE_S)
+        if left <= 0:
+            raise click.ClickException(
+                f"{nodes} nodes ask for {operations - left:.0f} operations a second to see that all are alive"
+            )
+        return cls(left, size)
 
     def done(self, now: float, task: Task, cost: "Costs", frames: int) -> float:
         """When the server has done what a task of so many frames asks for, which is ready at `now`."""
@@ -548,7 +563,7 @@ def main(
             for count in counts:
                 click.echo(f"{name}, chunk {size or 'off'}, {count} nodes …", err=True)
                 slowness = [slow_by if number % 2 else 1.0 for number in range(count)]
-                server = FileServer(server_ops, server_mb * 1e6)
+                server = FileServer.beside_looks(server_ops, server_mb * 1e6, count)
                 span, last, painted = makespan(frames, cuts, size, slowness, costs, server, not (one_pass or before))
                 spans.append(last + frames * (costs.encode + costs.mux) if before else span)
                 shares.append(alone / sum(1 / one for one in slowness) / spans[-1])
