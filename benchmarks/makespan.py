@@ -8,9 +8,11 @@ film of hours can be played, nodes publish some frames of a chain at a time, and
 import functools
 import heapq
 import json
+import os
 import sys
 import tempfile
 import time
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -36,12 +38,15 @@ from shared import results
 from shared.claims import Claims, Outcome
 from shared.identity import Identity
 from shared.membership import Node
-from shared.paths import Task
+from shared.paths import Task, shard_of
+from shared.recovery import pause_s
 from shared.scheduling import MAX_CANDIDATES
+from shared.settings import LEASE_S
 from shared.shared_dir import SharedDir, open_share
 from tests.helpers import fake_video_job as epic
 
 OPERATIONS = 15  # that the file server does for a task (`benchmarks/README.md`, what a task costs)
+OPERATIONS_OF_A_LOOK = 4  # at one heartbeat of another node (`shared/recovery.py`)
 PUT_TOGETHER = 0.02e-3  # seconds for a frame of the index, of ranges that are decoded
 MOST_AT_ONCE = 48  # frames of a chain that are published at one time
 WAKE_PIECES = 8  # pieces of an index made of ranges, of milliseconds each, after which idle nodes look again
@@ -66,6 +71,7 @@ class Actor:
         self.task: Task | None = None
         self.began = self.ends = 0.0  # of `count` frames, or of one task
         self.count, self.version, self.piece = 1, 0, -1
+        self.pictures: dict[tuple[str, int], Path] = {}  # frames of its own, by the directory
 
     def knows_what(self, other: "Actor") -> None:
         """Share what is known of the index, of segments and of other nodes' times."""
@@ -98,13 +104,22 @@ class Actor:
         for position in range(chain.done, chain.done + count):
             task = stylize_task(chain, position)
             if position < chain.done + count - 1:
-                epic.put(self.job, task, self.picture)
+                self.put(task)
             else:
                 results.publish_bytes(self.node, self.job, task, self.picture)
         for position in range(chain.done, chain.done + count):
             self.plan.published(stylize_task(chain, position), True)
         self.plan._takeovers.measured(self.play.costs.paint * self.slowness)
         return task
+
+    def put(self, task: Task) -> None:
+        """Publish a frame without what that costs: a link to one file in each directory."""
+        path, room = self.job.layout.result(task), (task.kind, shard_of(task.number))
+        if room in self.pictures:
+            os.link(self.pictures[room], path)
+        else:
+            epic.put(self.job, task, self.picture)
+            self.pictures[room] = path
 
     def after(self, done: Task) -> None:
         """Claim what follows in the chain, then release what is done."""
@@ -156,6 +171,18 @@ class FileServer:
     operations: float = 0
     size: float = 0
     free: float = 0.0
+
+    @classmethod
+    def beside_looks(cls, operations: float, size: float, nodes: int) -> "FileServer":
+        """What is left of a server for tasks while so many nodes look at each other's heartbeats."""
+        if not operations:
+            return cls(0, size)
+        left = operations - nodes**2 * OPERATIONS_OF_A_LOOK / pause_s(nodes, LEASE_S)
+        if left <= 0:
+            raise click.ClickException(
+                f"{nodes} nodes ask for {operations - left:.0f} operations a second to see that all are alive"
+            )
+        return cls(left, size)
 
     def done(self, now: float, task: Task, cost: "Costs", frames: int) -> float:
         """When the server has done what a task of so many frames asks for, which is ready at `now`."""
@@ -416,8 +443,9 @@ class Play:
 
 def _opens(segments: Sequence[range], chain: FrameChain, count: int) -> bool:
     """Whether one of the last frames of a chain that were painted ends a segment of the film."""
-    painted = range(chain.frame(chain.done - count), chain.frame(chain.done - 1) + 1)
-    return any(part.stop - 1 in painted for part in segments)
+    first, last = chain.frame(chain.done - count), chain.frame(chain.done - 1)
+    ends = bisect_left(segments, first, key=lambda part: part.stop - 1)
+    return ends < len(segments) and segments[ends].stop - 1 <= last
 
 
 def makespan(
@@ -535,7 +563,7 @@ def main(
             for count in counts:
                 click.echo(f"{name}, chunk {size or 'off'}, {count} nodes …", err=True)
                 slowness = [slow_by if number % 2 else 1.0 for number in range(count)]
-                server = FileServer(server_ops, server_mb * 1e6)
+                server = FileServer.beside_looks(server_ops, server_mb * 1e6, count)
                 span, last, painted = makespan(frames, cuts, size, slowness, costs, server, not (one_pass or before))
                 spans.append(last + frames * (costs.encode + costs.mux) if before else span)
                 shares.append(alone / sum(1 / one for one in slowness) / spans[-1])

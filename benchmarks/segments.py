@@ -74,9 +74,12 @@ def sheet(rows: list[list[np.ndarray]], joint: int) -> np.ndarray:
 @click.option("--frames", type=click.IntRange(1), help="Of the film.  [default: those of the video]")
 @click.option("--width", type=int, help="Of the film, in pixels.")
 @click.option("--length", default="144,96,48", show_default=True, help="Of segments, in frames.")
-@click.option("--crf", default=18, show_default=True)
+@click.option("--codec", default="h264", show_default=True, help="As of `fav run`.")
+@click.option("--crf", type=int, help="Of the film.  [default: the codec's]")
 @click.option("--sheet", "out", type=click.Path(path_type=Path), metavar="FILE.png", help="Show the first joint there.")
-def main(video: Path, frames: int | None, width: int | None, length: str, crf: int, out: Path | None) -> None:
+def main(
+    video: Path, frames: int | None, width: int | None, length: str, codec: str, crf: int | None, out: Path | None
+) -> None:
     """Print bytes and PSNR of a film of VIDEO's frames, as a whole and in segments of several lengths.
 
     At joints: PSNR of the two frames before and after each, and the step from the last frame before it to the first one
@@ -85,7 +88,8 @@ def main(video: Path, frames: int | None, width: int | None, length: str, crf: i
     click.echo("reading frames", err=True)
     images, index = film_frames(video, frames or 0, width)
     height, across = images[0].shape[:2]
-    click.echo(f"{len(images)} frames of {across}x{height}, crf {crf}")
+    encoder = encoder_settings(codec, crf=crf)
+    click.echo(f"{len(images)} frames of {across}x{height}, {codec} {encoder.options}")
     click.echo(
         f"{'':18}{'bytes':>12}{'more':>8}{'PSNR dB':>9}{'least':>7}{'at joints':>11}{'whole there':>13}"
         f"{'step there':>12}{'whole':>7}{'source':>8}"
@@ -94,9 +98,9 @@ def main(video: Path, frames: int | None, width: int | None, length: str, crf: i
         before = None
         for number in (0, *map(int, length.split(","))):
             click.echo(f"encoding {'a whole' if not number else f'segments of {number} frames'} …", err=True)
-            film = Path(place) / f"{number}.mp4"
+            film = Path(place) / f"{number}.mkv"
             segments = segments_of(0, len(images), (), number) if number else [range(len(images))]
-            write_film(film, video, index, images, segments=segments, encoder=encoder_settings(crf=crf))
+            write_film(film, video, index, images, segments=segments, encoder=encoder)
             shown = frames_of(film)
             size, found = film.stat().st_size, exactness(shown, images)
             before = before or (size, found, shown)

@@ -19,13 +19,14 @@ SURE_S = 3 * HEARTBEAT_S  # of silence, after which a pid that this machine does
 class FailureDetector:
     """Measures for how long each node has been silent, on this process's own monotonic clock.
 
-    Only gaps between two successful polls count, each for at most `POLL_S`. So an observer that was suspended or
+    Only gaps between two successful polls count, each for at most `longest_gap`. So an observer that was suspended or
     disconnected declares no node dead.
     """
 
     def __init__(self, share: SharedDir, me: Identity | None = None):
         self.share = share
         self.me = me or Identity.here()
+        self.longest_gap = POLL_S  # seconds until the next poll, as it is planned
         self.gap = 0.0  # seconds between the last two polls, as far as they count
         self._last_look: float | None = None
         self._last_change: dict[str, tuple[int, float]] = {}  # incarnation -> (mtime, seconds of silence)
@@ -35,7 +36,7 @@ class FailureDetector:
         system = self.share.system
         now = system.monotonic()
         heard = {}
-        gap = 0.0 if self._last_look is None else min(now - self._last_look, POLL_S)
+        gap = 0.0 if self._last_look is None else min(now - self._last_look, self.longest_gap)
         for name in filter(is_incarnation, system.list(self.share.layout.nodes)):
             try:
                 mtime = system.mtime(self.share.layout.heartbeat(name))

@@ -1,8 +1,8 @@
 """Change notifications: a waiting node learns at once that another node has published something.
 
 Each node has one file in `notify/` and renames it to the next count after it has published. So the directory has one
-entry per node, whatever the size of a job. It must stay small because a polling watcher reads every entry. Over NFS,
-a new name is seen at once; a new modification time is not.
+entry per node, whatever the size of a job. On network file systems, waiting nodes list it once a second: over NFS, a
+new name is seen at once; a new modification time is not.
 """
 
 import os
@@ -14,12 +14,13 @@ from pathlib import Path
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer as NativeObserver
 from watchdog.observers.api import BaseObserver
-from watchdog.observers.polling import PollingObserver
 
 from shared.heartbeat import temporary_member
 from shared.membership import Node
 from shared.mount import mount_of
 from shared.shared_dir import SharedDir
+
+LOOK_S = 1.0  # between two listings of `notify` where the kernel does not report changes
 
 
 class ChangeNotifier(FileSystemEventHandler):
@@ -31,6 +32,9 @@ class ChangeNotifier(FileSystemEventHandler):
         self._count = 0
         self._marker = self._path()
         self._watcher: BaseObserver | None = None
+        self._lists = False  # the directory is listed: the kernel reports no changes
+        self._names: set[str] | None = None  # at the last listing
+        self._looked = float("-inf")  # when that was
 
     def _path(self) -> Path:
         return self.node.share.layout.notify / f"{self.node.identity.incarnation}.{self._count:09d}"
@@ -52,11 +56,17 @@ class ChangeNotifier(FileSystemEventHandler):
 
     def wait(self, seconds: float) -> bool:
         """Wait for a notification or `wake_up`, for at most `seconds`. Returns whether there was one."""
-        if self._watcher is None:
+        if self._watcher is None and not self._lists:
             self._watch()
-        notified = self.node.share.system.wait(self.changed, seconds)
-        self.changed.clear()
-        return notified
+        while True:
+            if self._lists:
+                self._look()
+            step = min(seconds, LOOK_S) if self._lists else seconds
+            notified = self.node.share.system.wait(self.changed, step)
+            seconds -= step
+            if notified or seconds <= 0:
+                self.changed.clear()
+                return notified
 
     def wake_up(self) -> None:
         self.changed.set()
@@ -70,17 +80,29 @@ class ChangeNotifier(FileSystemEventHandler):
     def _watch(self) -> None:
         directory = self.node.share.layout.notify
         mount = mount_of(directory)  # on network file systems, the kernel does not report the changes of other machines
-        try:
-            self._watcher = self._watching(NativeObserver() if mount and mount.local else PollingObserver(timeout=1.0))
-        except OSError:  # no inotify instances or watches left on this machine
-            with suppress(OSError):  # the directory is gone: waiting nodes still poll
-                self._watcher = self._watching(PollingObserver(timeout=1.0))
+        self._lists = not (mount and mount.local)
+        if not self._lists:
+            try:
+                watcher = NativeObserver()
+                watcher.daemon = True
+                watcher.schedule(self, str(directory))
+                watcher.start()
+                self._watcher = watcher
+            except OSError:  # no inotify instances or watches left on this machine
+                self._lists = True
 
-    def _watching(self, watcher: BaseObserver) -> BaseObserver:
-        watcher.daemon = True
-        watcher.schedule(self, str(self.node.share.layout.notify))
-        watcher.start()
-        return watcher
+    def _look(self) -> None:
+        """Notice new names of other nodes. No entry is read, and nothing is done while this node works."""
+        system = self.node.share.system
+        if system.monotonic() - self._looked < LOOK_S:
+            return
+        self._looked = system.monotonic()
+        with suppress(OSError):  # the directory is gone: waiting nodes still poll
+            mine = f"{self.node.identity.incarnation}."
+            names = {name for name in system.list(self.node.share.layout.notify) if not name.startswith(mine)}
+            if self._names is not None and not names <= self._names:
+                self.changed.set()
+            self._names = names
 
     def close(self) -> None:
         if self._watcher is not None:

@@ -31,6 +31,8 @@ from shared.shared_dir import SharedDir
 
 logger = logging.getLogger(__name__)
 
+NODES_PER_POLL = 32  # of more nodes, a pass reads the heartbeats less often: what one node reads in a second is limited
+POLLS_PER_LEASE = 4  # at least: the silence of a node is seen in several of them
 NO_OWNER_TOKEN = "0" * 32  # a token that no node has
 
 
@@ -43,6 +45,9 @@ class Recovery:
         self.detector = detector
         self.recovered = 0
         self.due = 0.0  # seconds after which the next pass is useful
+        self._identities: dict[str, Identity] = {}  # of nodes, by incarnation, as they were read once
+        self._claims: set[Path] | None = None  # placeholders at the last pass; None: there was none
+        self._nodes: set[str] = set()  # incarnations at the last pass
         self._local_peers: list[Identity] = []  # live nodes of this machine, at the last pass
         self._unowned_since: dict[
             Path, tuple[int | None, float]
@@ -65,14 +70,20 @@ class Recovery:
         Raises:
             OSError: the share cannot be read. Then no node was declared dead.
         """
-        self._seen_unowned, self._local_peers, self._removed_names, self._foreign, self.due = set(), [], [], [], POLL_S
+        self._seen_unowned, self._local_peers, self._removed_names, self._foreign = set(), [], [], []
         self.share.system.drop_directory_cache()
         seen = [(job, name, path) for job in jobs for name, path in claimed(job).items()]
         self.detector.poll()  # after listing the placeholders: their owners had joined before
+        lease = min((job.manifest.lease for job in jobs), default=LEASE_S)
+        self.due = self.detector.longest_gap = pause_s(len(self.detector.nodes()), lease)
         before = self.recovered
+        # A live node has most of its claims for seconds, so those that are new since the last pass are not read.
+        known = None if self._may_have_orphans(lease, assumed_dead_hosts) else self._claims
+        self._claims = {path for _, _, path in seen}
         for job, name, path in seen:
-            with _ignore_foreign_files():
-                self._check_claim(job, Task.from_name(name), path, jobs[job], assumed_dead_hosts)
+            if known is None or path in known:
+                with _ignore_foreign_files():
+                    self._check_claim(job, Task.from_name(name), path, jobs[job], assumed_dead_hosts)
         self._remove_dead_nodes(jobs, assumed_dead_hosts)
         self._remove_stale_files()
         self._unowned_since = {path: seen for path, seen in self._unowned_since.items() if path in self._seen_unowned}
@@ -82,6 +93,31 @@ class Recovery:
     def local_peer_died(self) -> bool:
         """Whether a node of this machine has died since the last pass. Reads the process table, not the share."""
         return any(map(self.detector.process_gone, self._local_peers))
+
+    def _may_have_orphans(self, lease: float, assumed_dead_hosts: frozenset[str]) -> bool:
+        """Whether a claim that is new since the last pass may be an orphan: a node has died or left since then."""
+        nodes, before = set(self.detector.nodes()), self._nodes
+        self._nodes = nodes
+        self._identities = {name: identity for name, identity in self._identities.items() if name in nodes}
+        return (
+            bool(assumed_dead_hosts)
+            or not before <= nodes
+            or any((self.detector.silent_for(name) or 0.0) >= lease or self._is_gone(name) for name in nodes)
+        )
+
+    def _is_gone(self, name: str) -> bool:
+        """Whether a node was a process of this machine that is gone."""
+        identity = self._identity(name)
+        return identity is not None and self.detector.process_gone(identity)
+
+    def _identity(self, name: str) -> Identity | None:
+        """Who a node is. Its heartbeat file is read once, since an incarnation is never another one."""
+        if name not in self._identities:
+            identity = find_identity(self.share, name)
+            if identity is None:
+                return None
+            self._identities[name] = identity
+        return self._identities[name]
 
     def _check_claim(
         self, job: Job, task: Task, path: Path, held: set[Task], assumed_dead_hosts: frozenset[str]
@@ -129,7 +165,7 @@ class Recovery:
         for name in self.detector.nodes():
             if name == self.node.identity.incarnation:
                 continue
-            identity = find_identity(self.share, name)
+            identity = self._identity(name)
             if identity is None:
                 continue
             gone = self.detector.process_gone(identity) or bool(identity.host_names & assumed_dead_hosts)
@@ -141,8 +177,9 @@ class Recovery:
                     continue
                 longest = longest or max((job.manifest.lease for job in all_jobs(self.share)), default=LEASE_S)
                 gone = silence >= longest
-            if gone and not self._owns_any(identity, jobs):
+            if gone and find_identity(self.share, name) == identity and not self._owns_any(identity, jobs):
                 remove_node(self.share, name)
+                self._identities.pop(name, None)
                 self._removed_names.append(f"node {name}")
 
     def _owns_any(self, identity: Identity, jobs: dict[Job, set[Task]]) -> bool:
@@ -204,6 +241,19 @@ class Recovery:
         if fresh := [path for path in self._foreign if path not in self._reported_foreign]:
             self._reported_foreign.update(fresh)
             logger.warning("%s", foreign_files_message(self.share, fresh))
+
+
+def pause_s(nodes: int, lease: float) -> float:
+    """Seconds between two passes of one node.
+
+    A pass reads every heartbeat. With the same pause for 500 nodes as for 32, they would ask the file server for
+    250 times as much. A dead node is found up to one pause later.
+
+    Args:
+        nodes: that have a heartbeat file.
+        lease: the shortest one of the jobs.
+    """
+    return max(POLL_S, min(POLL_S * nodes / NODES_PER_POLL, lease / POLLS_PER_LEASE))
 
 
 def _is_known(share: SharedDir, job: JobPaths) -> bool:

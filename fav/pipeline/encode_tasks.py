@@ -15,6 +15,7 @@ from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.film_comment import film_comment
 from fav.pipeline.stitching import SharedMasks, encode, stitch
 from fav.pipeline.task_names import encode_task
+from fav.stylize.timeline import Missing
 from fav.video import EncodedSegment
 from shared.paths import Task, shard_of
 
@@ -31,6 +32,9 @@ class EncodeTasks:
     def invalidate_cache(self) -> None:
         """Forget what was read of the job."""
         self._done: set[int] = set()  # segments that are known to be encoded
+        self._open: dict[int, Missing | None] = {}  # the other ones, with what they wait for as far as it is known
+        self._known = 0  # how many segments were known
+        self._indexed = 0  # frames that were indexed then
 
     # ---- what to do next
     def candidates(self, reached: dict[int, int], unavailable: set[str]) -> Iterator[Task]:
@@ -40,16 +44,36 @@ class EncodeTasks:
             reached: as for `Timeline.is_stylized`.
             unavailable: names of tasks that are claimed or failed.
         """
-        timeline, listed = self.artifacts.timeline, set()
-        for number, frames in enumerate(self.artifacts.segments):
-            task = encode_task(number)
-            if number in self._done or not timeline.are_stylized(frames, reached):
+        self._refresh()
+        timeline, segments, listed, over = self.artifacts.timeline, self.artifacts.segments, set(), []
+        for number, missing in self._open.items():
+            if number in self._done:
+                over.append(number)
                 continue
+            # Of a film of hours, most segments wait for the frame that they waited for at the last look.
+            if missing is not None and not missing.is_there(reached):
+                continue
+            task = encode_task(number)
+            is_free = str(task) not in unavailable
+            if is_free:  # others are known to be stylized
+                self._open[number] = missing = timeline.first_missing(segments[number], reached)
+                if missing is not None:
+                    continue
             if shard_of(number) not in listed:
                 listed.add(shard_of(number))
                 self._done |= self.artifacts.published_in_shard("encode", shard_of(number))
-            if number not in self._done and str(task) not in unavailable:
+            if is_free and number not in self._done:
                 yield task
+        for number in over:
+            del self._open[number]
+
+    def _refresh(self) -> None:
+        """Add the segments that were learned of since the last look."""
+        timeline, segments = self.artifacts.timeline, self.artifacts.segments
+        if timeline.indexed_frames != self._indexed:
+            self._open, self._indexed = dict.fromkeys(self._open), timeline.indexed_frames  # chains may be others now
+        self._open.update(dict.fromkeys(range(self._known, len(segments))))
+        self._known = len(segments)
 
     @property
     def all_encoded(self) -> bool:

@@ -52,7 +52,7 @@ from fav.util.malloc import malloc_trim
 from fav.util.safe_path import resolve_input
 from shared import results
 from shared.attempts import failed
-from shared.claims import claimed
+from shared.claims import claimed_names
 from shared.errors import InputChangedError, JobQueueError, ResultVanishedError
 from shared.filesystem import TRANSIENT_ERRNOS
 from shared.jobs import Job
@@ -175,11 +175,12 @@ class VideoPlan:
     # ---- what to do next
     def candidates(self) -> Iterator[Task]:
         found = False
-        for task in self._open_tasks():
+        self._refresh()
+        claims, failures = set(claimed_names(self.job)), set(failed(self.job))
+        for task in self._open_tasks(claims, failures):
             found = True
             yield task
         if not found:
-            claims = set(claimed(self.job))
             active = self._active_chains(self._claimed_positions(claims), claims)
             for task in self._takeovers.candidates(active, claims):
                 found = True
@@ -187,10 +188,8 @@ class VideoPlan:
         if not found:
             malloc_trim()  # this node will wait
 
-    def _open_tasks(self) -> Iterator[Task]:
-        self._refresh()
-        claims = set(claimed(self.job))
-        failures = set(failed(self.job))
+    def _open_tasks(self, claims: set[str], failures: set[str]) -> Iterator[Task]:
+        """Yield the tasks that can run now, the best first. Arguments: names of claimed tasks, and of failed tasks."""
         unavailable = claims | failures
         yield from self._indexing.candidates(claims, failures)
         busy = self._claimed_positions(unavailable)
@@ -202,10 +201,11 @@ class VideoPlan:
             if chain.is_final or not chain.reverse:
                 can_stylize = True  # then nothing is encoded yet: other tasks need the frames
                 yield stylize_task(chain, chain.done)
+        active = self._active_chains(busy, claims)
         if self._publishes_flow and not self._same_frames:
-            yield from self._flow_candidates(self._active_chains(busy, claims), unavailable)
+            yield from self._flow_candidates(active, unavailable)
         stitched = all_stylized and results.is_done(self.job, self._stitch)
-        reached = {chain.start: position for chain, position in self._active_chains(busy, claims)}
+        reached = {chain.start: position for chain, position in active}
         if not stitched and not can_stylize:
             yield from self._encoding.candidates(reached, unavailable)
         if not stitched and all_stylized and self._encoding.all_encoded and str(self._stitch) not in unavailable:
@@ -213,7 +213,7 @@ class VideoPlan:
         if self._evaluation:
             yield from self._evaluation.candidates(reached, unavailable, failures)
         if self._faces and not all_stylized and not self._same_frames:
-            yield from self._faces.candidates(self._active_chains(busy, claims), unavailable)
+            yield from self._faces.candidates(active, unavailable)
 
     def _claimed_positions(self, unavailable: set[str]) -> dict[int, int]:
         """By the first frame of a chain, its first position that is claimed or failed."""
@@ -473,7 +473,7 @@ class VideoPlan:
         """
         waiting_since = time.monotonic()
         name = str(flow_task(frame))
-        while name in claimed(self.job) and time.monotonic() - waiting_since < 2 * self._flow_s:
+        while name in claimed_names(self.job) and time.monotonic() - waiting_since < 2 * self._flow_s:
             time.sleep(0.05)
         if results.is_done(self.job, flow_task(frame)):
             self._consumed_flow = frame

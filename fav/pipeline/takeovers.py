@@ -18,7 +18,7 @@ from fav.pipeline.task_names import stylize_task
 from fav.stylize.chain import FrameChain
 from fav.util.images import HEAD_BYTES, png_text
 from shared import results
-from shared.claims import claimed
+from shared.claims import claimed_names
 from shared.errors import ResultVanishedError, UserError
 from shared.jobs import Job
 from shared.paths import Task
@@ -100,7 +100,7 @@ class Takeovers:
         expected_s = LEAD * (known.seconds or 0.0 if known else 0.0)
         until = time.monotonic() + PATIENCE * expected_s + MARGIN_S
         while not results.is_done(self.job, before):
-            looks = 0 if names & set(claimed(self.job)) else looks + 1
+            looks = 0 if names & set(claimed_names(self.job)) else looks + 1
             if looks > 1 or time.monotonic() > until:  # one look is not enough: it may have been published since
                 self._given_up[chain.start] = position
                 why = "no node stylizes it any more" if looks > 1 else "its node takes too long"

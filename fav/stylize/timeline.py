@@ -46,6 +46,21 @@ class IndexSegment:
         return cls(start, index, cuts, bool(fields["last"]), tuple(sanitize(note, 500) for note in fields["notes"]))
 
 
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A position of a chain that is not stylized."""
+
+    chain: FrameChain
+    position: int
+
+    def is_there(self, reached: Mapping[int, int]) -> bool:
+        """Whether it is stylized by now. `reached` as for `Timeline.is_stylized`."""
+        chain = self.chain
+        if self.position >= chain.done and self.position >= reached.get(chain.start, 0):
+            return False
+        return self.position < len(chain) - chain.undecided
+
+
 @dataclass
 class Timeline:
     """The indexed part of a film, divided into chains and segments.
@@ -74,6 +89,7 @@ class Timeline:
     _over: list[int] = field(default_factory=list)  # of these, the ones that are finished by now
     _sorted_at: int = 0  # indexed frames when `_open` was sorted
     _shot: int = 0  # the first frame of the last shot
+    _starts: list[int] = field(default_factory=list)  # the first frame of each chain
     _segments: list[range] = field(default_factory=list)
     _divided_at: int = -1  # frames that were known then
 
@@ -147,21 +163,31 @@ class Timeline:
             frame: number of the frame.
             reached: by the first frame of a chain, its number of stylized frames, if it may exceed the chain's `done`.
         """
-        chain = self.chain_of(frame)
-        following = self.next_chunk(chain) if chain.crossfade_weight(frame) else None
-        needed = [chain] if following is None else [chain, following]
-        return all(
-            one.index_of(frame) < min(len(one) - one.undecided, max(one.done, reached.get(one.start, 0)))
-            for one in needed
-        )
+        return self._missing(frame, reached) is None
 
     def are_stylized(self, frames: range, reached: Mapping[int, int]) -> bool:
         """Whether `is_stylized` holds for all these frames."""
-        if not self.is_stylized(frames.stop - 1, reached):  # the quickest test for most ranges
-            return False
+        return self.first_missing(frames, reached) is None
+
+    def first_missing(self, frames: range, reached: Mapping[int, int]) -> "Missing | None":
+        """What these frames wait for, or one of those things; None if all of them are stylized.
+
+        Arguments as for `is_stylized`. What is returned is missing until the index grows, or `Missing.is_there`.
+        """
+        if missing := self._missing(frames.stop - 1, reached):  # the quickest test for most ranges
+            return missing
         # A chain stylizes its frames in order, so its first and last one are enough.
         parts = [(max(chain.start, frames.start), min(chain.stop, frames.stop) - 1) for chain in self.chains_in(frames)]
-        return all(self.is_stylized(frame, reached) for part in parts for frame in part)
+        found = (self._missing(frame, reached) for part in parts for frame in part)
+        return next((one for one in found if one is not None), None)
+
+    def _missing(self, frame: int, reached: Mapping[int, int]) -> "Missing | None":
+        """The position that a known frame waits for; None if it is stylized. Arguments as for `is_stylized`."""
+        chain = self.chain_of(frame)
+        following = self.next_chunk(chain) if chain.crossfade_weight(frame) else None
+        needed = [chain] if following is None else [chain, following]
+        missing = (Missing(one, one.index_of(frame)) for one in needed)
+        return next((one for one in missing if not one.is_there(reached)), None)
 
     def next_chunk(self, chain: FrameChain) -> FrameChain | None:
         """The chunk after a chain, which crossfades into it; None if the shot ends, or may end, with the chain."""
@@ -172,7 +198,7 @@ class Timeline:
         return self.chains[max(self._position(frames.start), 0) : self._position(frames.stop - 1) + 1]
 
     def _position(self, frame: int) -> int:
-        return bisect_right(self.chains, frame, key=lambda chain: chain.start) - 1
+        return bisect_right(self._starts, frame) - 1
 
     def pending_chains(self) -> Iterator[FrameChain]:
         """Yield the unfinished chains, those with most remaining frames first.
@@ -207,6 +233,7 @@ class Timeline:
             if begin < self.end:
                 self._shot = begin
                 self.chains.append(FrameChain(begin, begin, False, self.reverse))
+                self._starts.append(begin)
         if self.chains:
             self._extend(self.end, self.is_complete or self.independent)
 
@@ -228,3 +255,4 @@ class Timeline:
             crossfade = chunks[-1].start + self.chunk - CROSSFADE  # if the shot continues for long enough
             chunks[-1].undecided = max(stop - crossfade, 0)
         self.chains[-1:] = chunks
+        self._starts[-1:] = [chunk.start for chunk in chunks]

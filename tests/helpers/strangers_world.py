@@ -136,7 +136,7 @@ class World:
 
     def _recover(self, node: Node) -> None:
         recovery = Recovery(node, FailureDetector(node.share, node.identity))
-        with patch("shared.failure_detector.POLL_S", HOUR):
+        with patch("shared.recovery.pause_s", lambda *words: HOUR):
             for _ in range(4):
                 self.clock.now += HOUR
                 node.renew()

@@ -1,14 +1,18 @@
 """The shared directory itself: what is refused, and with which words."""
 
 import os
+import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from benchmarks.meter import Counting
 from shared.errors import EvictedError, JobQueueError
 from shared.filesystem import FileSystem, process_start
 from shared.identity import Identity
 from shared.membership import remove_node
+from shared.mount import Mount
 from shared.notify import ChangeNotifier
 from shared.shared_dir import open_share
 from tests.helpers.job_system import join
@@ -92,14 +96,55 @@ def test_reading_follows_no_link_and_waits_on_no_fifo(share, tmp_path):
             share.system.read(tmp_path / name)
 
 
-def test_notification_of_another_node_wakes_a_waiter_and_ones_own_does_not(share):
+@pytest.fixture(params=["local", "of a network"])
+def kind_of_mount(request, monkeypatch) -> str:
+    """Whether the kernel reports changes in the shared directory."""
+    if request.param != "local":
+        monkeypatch.setattr("shared.notify.mount_of", lambda path: Mount("nfs4", "server:/film", ()))
+        monkeypatch.setattr("shared.notify.LOOK_S", 0.05)
+    return request.param
+
+
+def test_notification_of_another_node_wakes_a_waiter_and_ones_own_does_not(root, kind_of_mount):
+    root.mkdir(exist_ok=True)
+    share = open_share(root, FileSystem())
     mine, theirs = ChangeNotifier(join(share)), ChangeNotifier(join(share))
     mine.wait(0.01)  # begins to watch
     mine.notify()
     assert not mine.wait(0.3)
-    theirs.notify()
-    assert mine.wait(10)
+    for _ in range(2):
+        theirs.notify()
+        assert mine.wait(10) and not mine.wait(0.06)
     mine.close()
+
+
+def test_notification_that_comes_while_a_node_waits_wakes_it(root, kind_of_mount):
+    root.mkdir(exist_ok=True)
+    share = open_share(root, FileSystem())
+    mine, theirs = ChangeNotifier(join(share)), ChangeNotifier(join(share))
+    mine.wait(0.01)
+    late = threading.Timer(0.2, theirs.notify)
+    late.start()
+    assert mine.wait(10)
+    late.join()
+    mine.close()
+
+
+def test_waiting_on_a_network_reads_no_entry_and_a_node_that_works_asks_nothing(root, monkeypatch):
+    monkeypatch.setattr("shared.notify.mount_of", lambda path: Mount("nfs4", "server:/film", ()))
+    root.mkdir(exist_ok=True)
+    share, costs = open_share(root, FileSystem(Counting())), []
+    node, calls, threads = ChangeNotifier(join(share)), share.system.os.calls, threading.active_count()
+    for others in (2, 100):
+        for _ in range(others):
+            ChangeNotifier(join(share)).notify()
+        monkeypatch.setattr(node, "_looked", float("-inf"))
+        before = Counter(calls)
+        node.wait(0.0)
+        costs.append(Counter(calls) - before)
+        assert threading.active_count() == threads, "nothing looks on while the node works"
+    assert costs[0] == costs[1] and costs[1]["listdir"] == 1 and costs[1].total() < 8
+    assert node.wait(0.0) is False and Counter(calls) - before == costs[1], "once a second is enough"
 
 
 def test_directory_that_takes_no_other_is_an_error_and_no_endless_climb(share):

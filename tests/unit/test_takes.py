@@ -1,5 +1,6 @@
 """What the benchmarks of long takes rest on: takes, differences, schemes of chunks, and the play of many nodes."""
 
+import click
 import numpy as np
 import pytest
 
@@ -90,6 +91,13 @@ def test_index_takes_many_nodes_less_time(monkeypatch):
     costs = Costs(paint=0.0, index=0.05, demux=0.0, encode=0.0, mux=0.0, frame_bytes=0.0, film_bytes=0.0)
     alone, shared = (makespan(480, [], None, 8, costs, FileServer(), in_ranges)[0] for in_ranges in (False, True))
     assert np.isclose(alone, 25, atol=0.5) and shared < 10  # the last piece counts as a whole one
+
+
+def test_file_server_is_slower_by_what_nodes_read_about_each_other():
+    assert FileServer.beside_looks(5000, 1e6, 32) == FileServer(5000 - 32 * 32 * 4 / 4, 1e6)
+    assert FileServer.beside_looks(0, 1e6, 512) == FileServer(0, 1e6), "no limit"
+    with pytest.raises(click.ClickException, match="512 nodes ask for 23302 operations a second"):
+        FileServer.beside_looks(5000, 1e6, 512)
 
 
 def test_slow_node_does_not_keep_the_others_waiting():
