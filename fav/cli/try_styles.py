@@ -348,5 +348,5 @@ def _command(request: Request) -> str:
             continue
         if name == "mix":
             value = tuple((named(style), weight) for style, weight in value)
-        words.append(option.typed(named(value) if name == "outside" else value))
+        words.append(option.as_typed(named(value) if name == "outside" else value))
     return " ".join(words)
