@@ -55,6 +55,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish() -> None:
     gc.freeze()  # collections need not look at what was imported
+    gc.set_threshold(10_000, 10, 10)
     gc.enable()
 
 

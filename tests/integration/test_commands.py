@@ -272,17 +272,27 @@ def test_missing_local_video_is_one_line(share, clip, style, tmp_path):
     assert done.returncode == 2 and "none.mp4" in done.stdout and "Traceback" not in done.stdout + done.stderr
 
 
+def served(share) -> subprocess.CompletedProcess:
+    """What a node of all jobs says, and how it ends."""
+    words = [sys.executable, str(ROOT / "node.py"), str(share.layout.root)]
+    return subprocess.run(words, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.slow
+def test_node_that_finds_no_open_job_says_so(share, clip, style):
+    assert work(create(share, clip, style, frames=1))
+    told = served(share)
+    assert told.returncode == 0 and "no jobs to work on" in told.stdout
+
+
 def test_node_of_all_jobs_says_what_it_works_on_and_what_came_of_it(share, clip, style):
     create(share, clip, style, frames=1)
-    serve = [sys.executable, str(ROOT / "node.py"), str(share.layout.root)]
-    told = subprocess.run(serve, capture_output=True, text=True, timeout=60)
+    told = served(share)
     assert (
         told.returncode == 0
         and "working on clip--tiny-1f" in told.stdout
         and "finished: clip--tiny-1f.mp4" in told.stdout
     )
-    again = subprocess.run(serve, capture_output=True, text=True, timeout=60)
-    assert again.returncode == 0 and "no jobs to work on" in again.stdout
 
 
 def test_convert_command_makes_our_file(style, tmp_path):

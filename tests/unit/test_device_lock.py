@@ -1,4 +1,7 @@
-"""Which card a process takes. There is none here, so PyTorch is told of some; the processes and their locks are real."""
+"""Which card a process takes. There is none here, so what PyTorch says of cards is invented; the processes and their locks are real.
+
+The processes do without PyTorch itself, whose import takes longer than all else.
+"""
 
 import subprocess
 import sys
@@ -11,7 +14,8 @@ from tests.helpers.checkout import ROOT
 
 PROGRAM = """
 import sys, types
-import torch
+torch = sys.modules["torch"] = types.ModuleType("torch")
+torch.cuda = types.SimpleNamespace()
 names = sys.argv[1].split()
 torch.cuda.is_available = lambda: bool(names)
 torch.cuda.device_count = lambda: len(names)
