@@ -28,10 +28,16 @@ class DamageLog:
     def __init__(self):
         self.found = False
         self._times = array("q")  # of all frames
+        self._first_packet: int | None = None
         self._suspects: list[int] = []  # times of packets before or in which something is wrong
         self._doubts: list[int] = []  # times of packets of which the decoder logged an error
         self._concealed: list[int] = []  # numbers of frames
         self._repeated: list[int] = []  # numbers of frames with the timestamp of the frame before
+
+    def packet(self, time: int) -> None:
+        """Add the time of a packet that is decoded from the beginning on."""
+        if not self._times and (self._first_packet is None or time < self._first_packet):
+            self._first_packet = time
 
     def suspect(self, time: int | None) -> None:
         """Something is wrong in the packet at this time, or right before it; None: the place is not known."""
@@ -46,6 +52,8 @@ class DamageLog:
 
     def frame(self, pts: int, concealed: bool, repeated: bool) -> None:
         """Add the next frame: its time, whether errors in it are concealed, and whether it has the time of the frame before."""
+        if not self._times and self._first_packet is not None and self._first_packet < pts:
+            self.found = True  # it begins within a group of pictures
         if concealed:
             self.found = True
             self._concealed.append(len(self._times))
@@ -70,6 +78,8 @@ class DamageLog:
         near = {at: lost for at, lost in short.items() if not marks or _is_near(at, marks)}
         gaps = find_gaps(times, base) | doubtful | near
         places = [_place(group, times, base, gaps) for group in _merged([*marks, *gaps])]
+        if len(times) and self._first_packet is not None and (lost := (int(times[0]) - self._first_packet) * base) > 0:
+            places.insert(0, f" at the beginning, where {lost:.3f} s do not decode")
         count = f"; {missing} fewer than its header says" if missing > 0 else ""
         used = "the frame that decodes is used" if len(times) == 1 else f"the {len(times)} frames that decode are used"
         return f"parts are damaged{_list_some(places)}; {used}{count}"

@@ -192,6 +192,7 @@ class Decoder(Iterator[DecodedFrame]):
         self.frame_pts: int | None = None  # the time stamp of the last frame, as the decoder gave it
         self._jumps: list[str] = []
         self._late_streams: list[str] = []
+        self._from_start = True
         self.forget_notes()
         self._late = False
         self._opening = True
@@ -301,6 +302,7 @@ class Decoder(Iterator[DecodedFrame]):
         """
         depth = self.stream.codec_context.reorder_depth
         self._frames.close()
+        self._from_start = False
         self.container.seek(int(pts - shift), stream=self.stream)
         # Seeking resets the depth. Then B-frames would be returned too early and dropped.
         self.stream.codec_context.reorder_depth = depth
@@ -400,6 +402,8 @@ class Decoder(Iterator[DecodedFrame]):
                 self._packet_duration = packet.duration
                 if packet.dts is not None:
                     self._packet_times.append(packet.dts)
+                if self._from_start and self.timed and packet.pts is not None and not packet.is_discard:
+                    self.damage.packet(packet.pts)
             try:
                 with ffmpeg_errors() as said:
                     frames = codec.decode(packet)
@@ -504,7 +508,7 @@ def first_frame_notes(frame: av.VideoFrame, settings: SourceSettings) -> list[st
         change = (
             f"converted to SDR, BT.709 ({hdr.MAPPING}); --hdr keep leaves the values unchanged"
             if settings.tone_map
-            else "kept in 8 bits, without the mastering metadata"
+            else "kept, without the mastering metadata"
         )
         notes.append(f"HDR ({transfer}) is {change}")
     if is_linear(frame):

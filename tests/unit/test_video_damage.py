@@ -51,10 +51,9 @@ def notes_of(video: Path) -> tuple[int, list[str]]:
         return count, [note.removeprefix(f"{video}: ") for note in decoding.warnings]
 
 
-def counted(path: Path, entry: str) -> int:
+def counted(path: Path, kind: str) -> int:
     """Frames or packets of the video, by ffprobe."""
-    words = {"frames": "nb_read_frames", "packets": "nb_read_packets"}[entry]
-    return int(asked(path, f"stream={words}", "v:0", count=True)["streams"][0][words])
+    return len(asked(path, f"{kind}=pts", "v:0")[f"{kind}s"])
 
 
 CASES = [("h264.mkv", b"\xff"), ("h264.mkv", b"Z"), ("vp9.webm", b"Z"), *((name, b"\0") for name in KINDS)]
@@ -71,7 +70,7 @@ def test_lost_frames_are_told_with_their_place(tmp_path, name, filling):
     assert len(lost) == 1 and f"the {left} frames that decode are used" in lost[0], notes
     if left < count and "fewer than its header says" not in lost[0] and name != "mpeg4.avi":
         assert "s are missing" in lost[0], notes
-    assert left <= counted(broken, "frames") + 1 or name.startswith("flv")
+    assert left <= counted(broken, "frame") + 1 or name.startswith("flv")
 
 
 def test_place_is_that_of_the_destroyed_cluster(tmp_path):
@@ -80,7 +79,7 @@ def test_place_is_that_of_the_destroyed_cluster(tmp_path):
     clusters = [match.start() for match in re.finditer(b"\x1f\x43\xb6\x75", data)]
     broken = overwritten(video, clusters[2] / len(data), clusters[3] - clusters[2])
     left, (note,) = notes_of(broken)
-    first = counted(broken, "frames") - left
+    first = counted(broken, "frame") - left
     place = re.search(r"frame (\d+) \((\d\.\d{3}) s\).*where (\d\.\d{3}) s are missing", note)
     times = [float(packet["pts_time"]) for packet in asked(broken, "packet=pts_time", "v:0")["packets"]]
     gap = int(np.argmax(np.diff(sorted(times)))) + 1
@@ -189,3 +188,18 @@ def test_cuts_command_tells_damage(tmp_path):
     broken = overwritten(video, 0.5, 3000)
     result = CliRunner().invoke(cuts, [str(broken), str(tmp_path / "c.csv")])
     assert result.exit_code == 0 and re.search(r"parts are damaged at frame \d+", result.output), result.output
+
+
+def test_recording_that_begins_within_a_group_of_pictures_is_told(tmp_path):
+    """FFmpeg's decoder drops the packets before the first keyframe, without an error."""
+    video = make(tmp_path / "whole.ts", *X264[:-4], "-bf", "0", "-g", "25", "-preset", "ultrafast", seconds=2)
+    data = video.read_bytes()
+    late = tmp_path / "late.ts"
+    late.write_bytes(data[len(data) // 4 // 188 * 188 :])
+    count, (note,) = notes_of(late)
+    lost = counted(late, "packet") - count
+    assert lost > 5 and count == counted(late, "frame") == 25
+    assert (
+        note
+        == f"parts are damaged at the beginning, where {lost * 0.04:.3f} s do not decode; the 25 frames that decode are used"
+    )
