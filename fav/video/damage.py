@@ -15,7 +15,11 @@ EQUAL, EQUAL_SHARE = 0.25, 0.9  # distances that differ by less are equal; the s
 GAP, PAUSE = 1.5, 5  # usual distances: a longer one is a gap in a damaged video, or a pause in any other
 PAUSE_S = 0.25  # shorter pauses are not told
 MAX_LISTED = 5  # places that a note lists
-LOGGING_DEMUXERS = ("matroska,webm", "ogg", "flv", "asf", "nut")  # whose errors in the log mean lost packets
+LOGGING_DEMUXERS = ("matroska,webm", "ogg", "flv", "asf", "nut", "mxf")  # whose errors in the log mean lost packets
+LOST = (
+    "freeing incomplete packet",
+    "sync lost",
+)  # what ASF's and MXF's say of lost packets, though it is no error for FFmpeg
 
 
 class DamageLog:
@@ -61,12 +65,13 @@ class DamageLog:
             self._repeated.append(len(self._times))
         self._times.append(pts)
 
-    def damage_note(self, time_base: Fraction, missing: int = 0) -> str | None:
+    def damage_note(self, time_base: Fraction, missing: int = 0, end: int | None = None) -> str | None:
         """Where the video is damaged, without its name; None if it is not.
 
         Args:
             time_base: in seconds.
             missing: number of frames that are missing according to the container's header.
+            end: of the container, in units of the time base.
         """
         times, base = np.array(self._times, np.int64), float(time_base)
         short = find_gaps(times, base, damaged=True)
@@ -80,6 +85,13 @@ class DamageLog:
         places = [_place(group, times, base, gaps) for group in _merged([*marks, *gaps])]
         if len(times) and self._first_packet is not None and (lost := (int(times[0]) - self._first_packet) * base) > 0:
             places.insert(0, f" at the beginning, where {lost:.3f} s do not decode")
+        if (
+            not places
+            and len(times) > 1
+            and end is not None
+            and (lost := (end - 2 * int(times[-1]) + int(times[-2])) * base) > 0
+        ):
+            places.append(f" after the last frame, where up to {lost:.3f} s are missing")
         count = f"; {missing} fewer than its header says" if missing > 0 else ""
         used = "the frame that decodes is used" if len(times) == 1 else f"the {len(times)} frames that decode are used"
         return f"parts are damaged{_list_some(places)}; {used}{count}"

@@ -27,6 +27,7 @@ KINDS = {  # file: how it is encoded, and which part of it is overwritten
     "mjpeg.avi": (("-c:v", "mjpeg", "-pix_fmt", "yuvj420p"), 0.5),
     "theora.ogv": (("-c:v", "libtheora", "-g", "10", "-q:v", "6", "-c:a", "libvorbis"), 0.5),
     "flv1.flv": (("-c:v", "flv", "-g", "10", "-c:a", "libmp3lame"), 0.5),
+    "wmv2.wmv": (("-c:v", "wmv2", "-g", "10", "-c:a", "wmav2"), 0.5),
     "prores.mov": (("-c:v", "prores_ks", "-c:a", "pcm_s16le"), 0.5),
 }  # fmt: skip
 
@@ -203,3 +204,27 @@ def test_recording_that_begins_within_a_group_of_pictures_is_told(tmp_path):
         note
         == f"parts are damaged at the beginning, where {lost * 0.04:.3f} s do not decode; the 25 frames that decode are used"
     )
+
+
+def test_broken_gif_is_told_where_ffmpeg_ends(tmp_path):
+    video = make(tmp_path / "moving.gif", "-vf", "format=rgb24", rate=10, seconds=2)
+    assert notes_of(video) == (20, [])
+    data = bytearray(video.read_bytes())
+    del data[len(data) // 2 : len(data) // 2 + 300]
+    broken = tmp_path / "broken.gif"
+    broken.write_bytes(data)
+    count, (note,) = notes_of(broken)
+    assert count < 20 and re.match(
+        rf"its structure is damaged at byte \d+; what follows is lost: {count} frames are used", note
+    )
+
+
+def test_loss_at_the_very_end_is_told(tmp_path):
+    """FFmpeg tells it together with the end of the file."""
+    video = whole(tmp_path, "vp8.webm")
+    data = video.read_bytes()
+    last = [match.start() for match in re.finditer(b"\x1f\x43\xb6\x75", data)][-3]
+    broken = tmp_path / "end.webm"
+    broken.write_bytes(data[: last + 40] + b"\xff" * (len(data) - last - 40))
+    count, (note,) = notes_of(broken)
+    assert count < 50 and re.search(r"after the last frame, where up to \d\.\d{3} s are missing", note)
