@@ -317,7 +317,7 @@ def odd_sources(small: dict[str, tuple[str, ...]]) -> Iterator[Source]:
     )
     yield Source("name 日本語", ".mkv", sound=aac, seconds=1.2, title="休日 – é'\"$(x) 映画")
     yield Source("name with percent", ".mp4", title="100%d %s %%")
-    yield Source("images in a percent directory", "/f %03d.png", title="50% é")
+    yield Source("images in a percent directory", "/f %03d.png", (), title="50% é")
     for codec, suffix, options in (
         ("mpeg1", ".mpg", ("-c:v", "mpeg1video", "-q:v", "1")), ("msmpeg4", ".avi", ("-c:v", "msmpeg4v2", "-q:v", "1")),
         ("dnxhd", ".mxf", ("-vf", "scale=1280:720", "-c:v", "dnxhd", "-b:v", "90M", "-pix_fmt", "yuv422p")), ("cinepak", ".mov", ("-c:v", "cinepak")),
@@ -473,15 +473,14 @@ def run(*words) -> bytes:
 
 def tracks(path: Path) -> dict[str, list]:
     """What ffprobe says of sound, subtitles, timecode and chapters."""
-    entries = (
-        "stream=codec_type,channels:stream_tags=language,title,timecode:chapter=start_time,end_time:chapter_tags=title"
-    )
+    entries = "stream=codec_type,channels:stream_tags:chapter=start_time,end_time:chapter_tags=title:format_tags"
     said = json.loads(run("ffprobe", "-v", "error", "-show_entries", entries, "-of", "json", path))
     tags = [(stream["codec_type"], stream.get("channels"), stream.get("tags", {})) for stream in said["streams"]]
+    all_tags = [said.get("format", {}).get("tags", {}), *(tag for kind, _, tag in tags if kind == "video")]
     return {
         "sound": [(channels, tag.get("language", "und")) for kind, channels, tag in tags if kind == "audio"],
         "subtitles": [tag.get("language", "und") for kind, _, tag in tags if kind == "subtitle"],
-        "timecode": sorted({tag["timecode"] for kind, _, tag in tags if kind == "video" and "timecode" in tag}),
+        "timecode": sorted({value for tag in all_tags for key, value in tag.items() if key.lower() == "timecode"}),
         "chapters": [
             (round(float(one["start_time"]), 2), round(float(one["end_time"]), 2), one["tags"].get("title"))
             for one in said["chapters"]
@@ -499,6 +498,8 @@ def facts(path: Path, chosen: str = "v:0") -> tuple[dict, dict, np.ndarray]:
         run("ffprobe", "-v", "error", "-select_streams", chosen, "-show_entries", entries, "-of", "json", path)
     )
     shown = np.array([float(frame.get("best_effort_timestamp_time", "nan")) for frame in said["frames"]])
+    if np.isnan(shown).all():  # a stream without a container has no times, and FFmpeg takes 25 frames a second
+        shown = np.arange(len(shown)) / 25
     for at in np.flatnonzero(np.isnan(shown)):  # some frames of MPEG-PS have none: they follow the one before
         shown[at] = shown[at - 1] + (shown[1] - shown[0])
     return said["streams"][0], said["format"], shown - shown[0]

@@ -30,7 +30,7 @@ from fav.pipeline.request import Request, differences, stitch_words
 from fav.pipeline.resolve_options import with_chunk_length, with_cuts, with_loss_network
 from fav.pipeline.spec import INPUT_FIELDS, LINKED_INPUTS, OPTIONS, JobSpec
 from fav.pipeline.spec_fields import spec_fields
-from fav.pipeline.submit_notes import crf_notes, film_notes, picture_notes, stroke_notes
+from fav.pipeline.submit_notes import crf_notes, film_notes, hdr_notes, picture_notes, stroke_notes
 from shared.attempts import reopen
 from shared.command_names import command
 from shared.jobs import Job, create_job, find_job, is_ended, job_name
@@ -88,6 +88,7 @@ def submit(node: Node, request: Request) -> SubmitResult:
                 *chunking,
                 *film_notes(request, options),
                 *crf_notes(options["crf"], options["codec"]),
+                *hdr_notes(request, source),
             )
             notes += options["notes"]
             notes += (

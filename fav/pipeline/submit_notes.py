@@ -9,7 +9,7 @@ from fav.pipeline.request import Request
 from fav.pipeline.spec import OPTIONS
 from fav.stylize.images import READ_SUFFIXES
 from fav.util.image_sequence import is_sequence
-from fav.video import VideoInfo, check_film
+from fav.video import VideoInfo, check_film, hdr
 from fav.video.codecs import DEFAULT
 
 MAX_NOTES, MAX_NOTE_LENGTH = 20, 500
@@ -49,6 +49,14 @@ def picture_notes(request: Request) -> tuple[str, ...]:
         return ()
     return (
         f"{sanitize(request.video)} is one picture, and its film has one frame; fav stylize PICTURE STYLE OUT.png makes a picture",
+    )
+
+
+def hdr_notes(request: Request, source: VideoInfo) -> tuple[str, ...]:
+    """A note where the values of HDR go into a film of 8 bits."""
+    kept = source.colors.transfer in (hdr.PQ, hdr.HLG)
+    return ("HDR in 8 bits shows bands; --codec hevc --pixel-format yuv420p10 has 10 bits",) * (
+        kept and film_encoder(request).bits == 8
     )
 
 

@@ -15,7 +15,11 @@ EQUAL, EQUAL_SHARE = 0.25, 0.9  # distances that differ by less are equal; the s
 GAP, PAUSE = 1.5, 5  # usual distances: a longer one is a gap in a damaged video, or a pause in any other
 PAUSE_S = 0.25  # shorter pauses are not told
 MAX_LISTED = 5  # places that a note lists
-LOGGING_DEMUXERS = ("matroska,webm", "ogg", "flv", "asf", "nut")  # whose errors in the log mean lost packets
+LOGGING_DEMUXERS = ("matroska,webm", "ogg", "flv", "asf", "nut", "mxf")  # whose errors in the log mean lost packets
+LOST = (
+    "freeing incomplete packet",
+    "sync lost",
+)  # what ASF's and MXF's say of lost packets, though it is no error for FFmpeg
 
 
 class DamageLog:
@@ -28,10 +32,16 @@ class DamageLog:
     def __init__(self):
         self.found = False
         self._times = array("q")  # of all frames
+        self._first_packet: int | None = None
         self._suspects: list[int] = []  # times of packets before or in which something is wrong
         self._doubts: list[int] = []  # times of packets of which the decoder logged an error
         self._concealed: list[int] = []  # numbers of frames
         self._repeated: list[int] = []  # numbers of frames with the timestamp of the frame before
+
+    def packet(self, time: int) -> None:
+        """Add the time of a packet that is decoded from the beginning on."""
+        if not self._times and (self._first_packet is None or time < self._first_packet):
+            self._first_packet = time
 
     def suspect(self, time: int | None) -> None:
         """Something is wrong in the packet at this time, or right before it; None: the place is not known."""
@@ -46,6 +56,8 @@ class DamageLog:
 
     def frame(self, pts: int, concealed: bool, repeated: bool) -> None:
         """Add the next frame: its time, whether errors in it are concealed, and whether it has the time of the frame before."""
+        if not self._times and self._first_packet is not None and self._first_packet < pts:
+            self.found = True  # it begins within a group of pictures
         if concealed:
             self.found = True
             self._concealed.append(len(self._times))
@@ -53,12 +65,13 @@ class DamageLog:
             self._repeated.append(len(self._times))
         self._times.append(pts)
 
-    def damage_note(self, time_base: Fraction, missing: int = 0) -> str | None:
+    def damage_note(self, time_base: Fraction, missing: int = 0, end: int | None = None) -> str | None:
         """Where the video is damaged, without its name; None if it is not.
 
         Args:
             time_base: in seconds.
             missing: number of frames that are missing according to the container's header.
+            end: of the container, in units of the time base.
         """
         times, base = np.array(self._times, np.int64), float(time_base)
         short = find_gaps(times, base, damaged=True)
@@ -70,6 +83,15 @@ class DamageLog:
         near = {at: lost for at, lost in short.items() if not marks or _is_near(at, marks)}
         gaps = find_gaps(times, base) | doubtful | near
         places = [_place(group, times, base, gaps) for group in _merged([*marks, *gaps])]
+        if len(times) and self._first_packet is not None and (lost := (int(times[0]) - self._first_packet) * base) > 0:
+            places.insert(0, f" at the beginning, where {lost:.3f} s do not decode")
+        if (
+            not places
+            and len(times) > 1
+            and end is not None
+            and (lost := (end - 2 * int(times[-1]) + int(times[-2])) * base) > 0
+        ):
+            places.append(f" after the last frame, where up to {lost:.3f} s are missing")
         count = f"; {missing} fewer than its header says" if missing > 0 else ""
         used = "the frame that decodes is used" if len(times) == 1 else f"the {len(times)} frames that decode are used"
         return f"parts are damaged{_list_some(places)}; {used}{count}"

@@ -21,7 +21,7 @@ from fav.video import hdr, tiff
 from fav.video.clock import SECOND, Clock, timed_streams
 from fav.video.color import ColorInfo, check_matrix, display_matrix, has_alpha, is_hdr, is_linear, to_bgr, to_small_bgr
 from fav.video.container import DEFAULT_FPS, demux, frame_rate, open_video, video_stream
-from fav.video.damage import LOGGING_DEMUXERS, DamageLog
+from fav.video.damage import LOGGING_DEMUXERS, LOST, DamageLog
 from fav.video.deinterlacing import deinterlaced
 from fav.video.ffmpeg_log import ffmpeg_errors, late_streams
 from fav.video.index import FrameIndex
@@ -156,7 +156,7 @@ class Decoder(Iterator[DecodedFrame]):
 
     def __init__(self, video: Path | str, settings: SourceSettings = DEFAULT_SETTINGS, keep: bool = False):
         self.video, self.settings, self.keep = video, settings, keep
-        with ffmpeg_errors() as said:  # FFmpeg reads the first seconds now, and keeps their packets
+        with ffmpeg_errors(av.logging.INFO) as said:  # FFmpeg reads the first seconds now, and keeps their packets
             self.container = open_video(video, settings)
         self.damage = DamageLog()
         self._hear(said, None)
@@ -192,6 +192,8 @@ class Decoder(Iterator[DecodedFrame]):
         self.frame_pts: int | None = None  # the time stamp of the last frame, as the decoder gave it
         self._jumps: list[str] = []
         self._late_streams: list[str] = []
+        self._from_start = True
+        self._last_end: int | None = None
         self.forget_notes()
         self._late = False
         self._opening = True
@@ -301,6 +303,7 @@ class Decoder(Iterator[DecodedFrame]):
         """
         depth = self.stream.codec_context.reorder_depth
         self._frames.close()
+        self._from_start = False
         self.container.seek(int(pts - shift), stream=self.stream)
         # Seeking resets the depth. Then B-frames would be returned too early and dropped.
         self.stream.codec_context.reorder_depth = depth
@@ -360,7 +363,7 @@ class Decoder(Iterator[DecodedFrame]):
         whole = self._at_end and not is_sequence(str(self.video)) and not self.read_error
         # AVI counts frames in its header, among them those that it leaves out, and times are their numbers.
         missing = self.stream.frames - self._next_number if whole and not self.timed else 0
-        damaged = self.damage.damage_note(self.time_base, missing)
+        damaged = self.damage.damage_note(self.time_base, missing, self._last_end)
         return notes + ([f"{name}: {damaged}"] if damaged else [])
 
     @property
@@ -400,6 +403,8 @@ class Decoder(Iterator[DecodedFrame]):
                 self._packet_duration = packet.duration
                 if packet.dts is not None:
                     self._packet_times.append(packet.dts)
+                if self._from_start and self.timed and packet.pts is not None and not packet.is_discard:
+                    self.damage.packet(packet.pts)
             try:
                 with ffmpeg_errors() as said:
                     frames = codec.decode(packet)
@@ -426,7 +431,9 @@ class Decoder(Iterator[DecodedFrame]):
     def _hear(self, said: list[tuple[int, str, str]], packet: av.Packet | None) -> None:
         """Note what FFmpeg's demuxer said before it returned a packet."""
         name = self.container.format.name
-        if name in LOGGING_DEMUXERS and any((level, by) == (av.logging.ERROR, name) for level, by, _ in said):
+        if name in LOGGING_DEMUXERS and any(
+            by == name and (level <= av.logging.ERROR or any(word in line for word in LOST)) for level, by, line in said
+        ):
             self.damage.suspect(None if packet is None else self._in_own_units(packet))
 
     def _in_own_units(self, packet: av.Packet) -> int | None:
@@ -443,7 +450,7 @@ class Decoder(Iterator[DecodedFrame]):
         demuxing = demux(self.container, self._demuxed)
         try:
             while True:
-                with ffmpeg_errors() as said:
+                with ffmpeg_errors(av.logging.INFO) as said:
                     packet = next(demuxing, None)
                 if packet is None:
                     self._hear(said, None)
@@ -451,18 +458,22 @@ class Decoder(Iterator[DecodedFrame]):
                 own = packet.stream_index == self.stream.index
                 if own and packet.dts is not None:
                     self._next_number = packet.dts + 1
-                if packet.size:  # an empty packet would flush the decoder
-                    self._clock.correct(packet)
-                    self._hear(said, packet)
-                    if packet.is_corrupt:
-                        self.damage.suspect(self._in_own_units(packet))
-                    if own:
-                        self._remember_shift(packet)
-                        if self.watch is None or self.watch(packet):
-                            yield packet
+                if not packet.size:  # it would flush the decoder
+                    self._hear(said, None)
+                    continue
+                self._clock.correct(packet)
+                self._hear(said, packet)
+                if packet.is_corrupt:
+                    self.damage.suspect(self._in_own_units(packet))
+                if own:
+                    self._remember_shift(packet)
+                    if self.watch is None or self.watch(packet):
+                        yield packet
         except FFmpegError as error:
             self.read_error = error.strerror
         self._at_end, self._late_streams = True, late_streams(self.container)
+        start, length = self.container.start_time or 0, self.container.duration
+        self._last_end = None if length is None else round(Fraction(start + length, av.time_base) / self.time_base)
         yield None
 
     def packets(self) -> Iterator[av.Packet]:
@@ -504,7 +515,7 @@ def first_frame_notes(frame: av.VideoFrame, settings: SourceSettings) -> list[st
         change = (
             f"converted to SDR, BT.709 ({hdr.MAPPING}); --hdr keep leaves the values unchanged"
             if settings.tone_map
-            else "kept in 8 bits, without the mastering metadata"
+            else "kept, without the mastering metadata"
         )
         notes.append(f"HDR ({transfer}) is {change}")
     if is_linear(frame):

@@ -15,10 +15,13 @@ logging.getLogger("libav").setLevel(logging.CRITICAL + 1)  # of threads that cap
 
 
 @contextmanager
-def ffmpeg_errors() -> Iterator[list[tuple[int, str, str]]]:
-    """Capture the error messages of FFmpeg in this thread, as (level, name, line). Threads may overlap."""
-    with _messages(av.logging.ERROR) as messages:
-        yield messages
+def ffmpeg_errors(level: int = av.logging.ERROR) -> Iterator[list[tuple[int, str, str]]]:
+    """Capture the messages of FFmpeg in this thread up to a level, as (level, name, line). Threads may overlap."""
+    with _messages(level) as messages:
+        try:
+            yield messages
+        finally:
+            messages[:] = [message for message in messages if message[0] <= level]
 
 
 def late_streams(container: InputContainer) -> list[str]:
@@ -37,7 +40,7 @@ def _messages(level: int) -> Iterator[list[tuple[int, str, str]]]:
         if not _captures:
             _level_before = av.logging.get_level()
         _captures += 1
-        # What is captured elsewhere at the same time may get more than it asked for.
+        # What another thread captures at the same time may get more than it asked for.
         av.logging.set_level(level if _captures == 1 else max(level, av.logging.get_level() or level))
     try:
         with av.logging.Capture() as messages:

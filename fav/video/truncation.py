@@ -30,13 +30,16 @@ def is_truncated(path: Path) -> bool:
 
 
 def broken_at(path: Path) -> int | None:
-    """The offset of something that is no box, where boxes with video follow it in an MP4 or MOV file; None if there is none.
+    """The offset at which the structure of an MP4, MOV or GIF is broken, and frames follow; None if it is not.
 
     FFmpeg reports no error there, and ends. Data after all boxes, which some cameras write, is none.
     """
     size = path.stat().st_size
     with open(path, "rb") as file:
-        if file.read(8)[4:8] not in BOXES:
+        head = file.read(8)
+        if head[:4] == b"GIF8":
+            return _gif_ends(file, size)
+        if head[4:8] not in BOXES:
             return None
         end = _last_box(file, size)
         if end >= size:
@@ -47,6 +50,27 @@ def broken_at(path: Path) -> int | None:
             if b"moof" in before + block or b"mdat" in before + block:
                 return end
             before = block[-3:]
+    return None
+
+
+def _gif_ends(file: BinaryIO, size: int) -> int | None:
+    """The offset in a GIF of something that is no block; None if all is made of blocks. Source: GIF89a, 1990."""
+    file.seek(10)
+    flags = file.read(1)[0]
+    at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    while at < size:
+        file.seek(at)
+        kind = file.read(1)
+        if kind == b"!":
+            file.read(1)
+        elif kind == b",":
+            flags = file.read(9)[-1:]
+            file.seek((3 << (flags[0] & 7) + 1 if flags and flags[0] & 0x80 else 0) + 1, 1)
+        else:
+            return None if kind == b";" else at
+        while (length := file.read(1)) and length[0]:
+            file.seek(length[0], 1)
+        at = file.tell()
     return None
 
 

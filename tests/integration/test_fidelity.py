@@ -13,6 +13,9 @@ ROWS = (
     "sound ac3 mkv",
     "times hole mkv",
     "joined ts",
+    "thumbnail first",
+    "subtitles of images",
+    "late sound",
 )
 
 
@@ -24,4 +27,4 @@ def test_row_is_right(name):
 
 def test_there_are_many_sources_each_once():
     names = [source.name for source in fidelity.sources()]
-    assert len(names) == len(set(names)) >= 150
+    assert len(names) == len(set(names)) >= 290

@@ -116,6 +116,16 @@ def test_only_a_single_picture_is_called_one(share, style, tmp_path):
     assert not any(single in note for note in made(share, pattern, style).notes)
 
 
+def test_hdr_that_is_kept_in_eight_bits_is_told(share, style, tmp_path):
+    tags = ("-color_trc", "smpte2084", "-color_primaries", "bt2020", "-colorspace", "bt2020nc")
+    video = make(tmp_path / "pq.mkv", "-c:v", "ffv1", "-pix_fmt", "yuv420p10le", *tags, seconds=0.2)
+    told = "HDR in 8 bits shows bands; --codec hevc --pixel-format yuv420p10 has 10 bits"
+    assert told in made(share, video, style, hdr="keep").notes
+    assert told not in made(share, video, style, name="toned").notes
+    deep = made(share, video, style, hdr="keep", codec="hevc", pixel_format="yuv420p10", name="deep").notes
+    assert told not in deep and any("HDR (PQ) is kept, without the mastering metadata" in note for note in deep)
+
+
 def test_fps_of_a_video_is_told_to_have_no_effect(share, style, tmp_path):
     video = make(tmp_path / "clip.mp4", *X264, seconds=0.2)
     told = "--fps is for numbered images; a video keeps its own times"

@@ -135,7 +135,9 @@ def test_hdr_is_brought_to_sdr_and_tagged_so(tmp_path, transfer):
 def test_hdr_is_kept_on_demand(tmp_path):
     video, keep = hdr_clip(tmp_path / "hdr.mkv", "smpte2084"), SourceSettings(tone_map=False)
     images, index, notes = taken(video, keep)
-    assert "kept in 8 bits" in notes[0] and images[0].max() < 200  # 1000 cd/m² is no white in PQ
+    assert (
+        "is kept, without the mastering metadata" in notes[0] and images[0].max() < 200
+    )  # 1000 cd/m² is no white in PQ
     write_film(tmp_path / "film.mp4", video, index, images, settings=keep)
     assert streams(tmp_path / "film.mp4", "color_transfer", "v:0")[0]["color_transfer"] == "smpte2084"
 

@@ -27,6 +27,7 @@ KINDS = {  # file: how it is encoded, and which part of it is overwritten
     "mjpeg.avi": (("-c:v", "mjpeg", "-pix_fmt", "yuvj420p"), 0.5),
     "theora.ogv": (("-c:v", "libtheora", "-g", "10", "-q:v", "6", "-c:a", "libvorbis"), 0.5),
     "flv1.flv": (("-c:v", "flv", "-g", "10", "-c:a", "libmp3lame"), 0.5),
+    "wmv2.wmv": (("-c:v", "wmv2", "-g", "10", "-c:a", "wmav2"), 0.5),
     "prores.mov": (("-c:v", "prores_ks", "-c:a", "pcm_s16le"), 0.5),
 }  # fmt: skip
 
@@ -51,10 +52,9 @@ def notes_of(video: Path) -> tuple[int, list[str]]:
         return count, [note.removeprefix(f"{video}: ") for note in decoding.warnings]
 
 
-def counted(path: Path, entry: str) -> int:
+def counted(path: Path, kind: str) -> int:
     """Frames or packets of the video, by ffprobe."""
-    words = {"frames": "nb_read_frames", "packets": "nb_read_packets"}[entry]
-    return int(asked(path, f"stream={words}", "v:0", count=True)["streams"][0][words])
+    return len(asked(path, f"{kind}=pts", "v:0")[f"{kind}s"])
 
 
 CASES = [("h264.mkv", b"\xff"), ("h264.mkv", b"Z"), ("vp9.webm", b"Z"), *((name, b"\0") for name in KINDS)]
@@ -71,7 +71,7 @@ def test_lost_frames_are_told_with_their_place(tmp_path, name, filling):
     assert len(lost) == 1 and f"the {left} frames that decode are used" in lost[0], notes
     if left < count and "fewer than its header says" not in lost[0] and name != "mpeg4.avi":
         assert "s are missing" in lost[0], notes
-    assert left <= counted(broken, "frames") + 1 or name.startswith("flv")
+    assert left <= counted(broken, "frame") + 1 or name.startswith("flv")
 
 
 def test_place_is_that_of_the_destroyed_cluster(tmp_path):
@@ -80,7 +80,7 @@ def test_place_is_that_of_the_destroyed_cluster(tmp_path):
     clusters = [match.start() for match in re.finditer(b"\x1f\x43\xb6\x75", data)]
     broken = overwritten(video, clusters[2] / len(data), clusters[3] - clusters[2])
     left, (note,) = notes_of(broken)
-    first = counted(broken, "frames") - left
+    first = counted(broken, "frame") - left
     place = re.search(r"frame (\d+) \((\d\.\d{3}) s\).*where (\d\.\d{3}) s are missing", note)
     times = [float(packet["pts_time"]) for packet in asked(broken, "packet=pts_time", "v:0")["packets"]]
     gap = int(np.argmax(np.diff(sorted(times)))) + 1
@@ -189,3 +189,42 @@ def test_cuts_command_tells_damage(tmp_path):
     broken = overwritten(video, 0.5, 3000)
     result = CliRunner().invoke(cuts, [str(broken), str(tmp_path / "c.csv")])
     assert result.exit_code == 0 and re.search(r"parts are damaged at frame \d+", result.output), result.output
+
+
+def test_recording_that_begins_within_a_group_of_pictures_is_told(tmp_path):
+    """FFmpeg's decoder drops the packets before the first keyframe, without an error."""
+    video = make(tmp_path / "whole.ts", *X264[:-4], "-bf", "0", "-g", "25", "-preset", "ultrafast", seconds=2)
+    data = video.read_bytes()
+    late = tmp_path / "late.ts"
+    late.write_bytes(data[len(data) // 4 // 188 * 188 :])
+    count, (note,) = notes_of(late)
+    lost = counted(late, "packet") - count
+    assert lost > 5 and count == counted(late, "frame") == 25
+    assert (
+        note
+        == f"parts are damaged at the beginning, where {lost * 0.04:.3f} s do not decode; the 25 frames that decode are used"
+    )
+
+
+def test_broken_gif_is_told_where_ffmpeg_ends(tmp_path):
+    video = make(tmp_path / "moving.gif", "-vf", "format=rgb24", rate=10, seconds=2)
+    assert notes_of(video) == (20, [])
+    data = bytearray(video.read_bytes())
+    del data[len(data) // 2 : len(data) // 2 + 300]
+    broken = tmp_path / "broken.gif"
+    broken.write_bytes(data)
+    count, (note,) = notes_of(broken)
+    assert count < 20 and re.match(
+        rf"its structure is damaged at byte \d+; what follows is lost: {count} frames are used", note
+    )
+
+
+def test_loss_at_the_very_end_is_told(tmp_path):
+    """FFmpeg tells it together with the end of the file."""
+    video = whole(tmp_path, "vp8.webm")
+    data = video.read_bytes()
+    last = [match.start() for match in re.finditer(b"\x1f\x43\xb6\x75", data)][-3]
+    broken = tmp_path / "end.webm"
+    broken.write_bytes(data[: last + 40] + b"\xff" * (len(data) - last - 40))
+    count, (note,) = notes_of(broken)
+    assert count < 50 and re.search(r"after the last frame, where up to \d\.\d{3} s are missing", note)
