@@ -102,8 +102,6 @@ def page(video: Path, place: Path) -> None:
             styles = js("return document.querySelectorAll('#styles input').length")
             _until(lambda: painted() == styles, began)
             print(f"page: {styles} styles after {time.monotonic() - began:.1f} s")
-            js("const e = document.getElementById('mask-kind'); e.value = 'draw'; e.dispatchEvent(new Event('change'))")
-            time.sleep(1)
             for what, control, values in (
                 ("strength", "strength", [0.2, 0.8]),
                 ("colors", "colors", [True, False]),

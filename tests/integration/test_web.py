@@ -25,7 +25,7 @@ from fav.errors import FavError
 from fav.pipeline.job_files import open_share
 from fav.pipeline.spec import OPTIONS, JobSpec
 from fav.util.images import encode_png
-from fav.web import forms, places, uploads
+from fav.web import forms, pictures, places, uploads
 from fav.web.app import Web
 from fav.web.live import Live
 from fav.web.security import Access
@@ -716,6 +716,15 @@ def test_work_that_takes_its_process_down_fails_alone():
         assert worker.submit(len, "ab").result(60) == 2
     finally:
         worker.close()
+
+
+def test_the_process_that_paints_gets_ready_once_while_a_video_is_chosen(page, monkeypatch):
+    asked = []
+    monkeypatch.setattr(page.web.large, "submit", asked.append)
+    for _ in range(2):
+        assert page.get("/api/videos").status_code == 200
+    assert asked == [pictures.prepare]
+    pictures.prepare()
 
 
 def test_a_moment_is_painted_and_comes_from_the_cache_the_second_time(done):
