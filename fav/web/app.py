@@ -9,7 +9,7 @@ import os
 import shlex
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,7 @@ class Web:
         self.root, self.access = Path(os.path.abspath(root)), access
         self.live = Live(open_share(self.root, read_only=True), cards, every_s)
         self.small, self.large = Worker("pictures", 60), Worker("painting")
+        self.prepared = False  # whether `large` was told to get ready
         self.cache = Cache()
         self.learning = Learning(self.root, train_words)
         self.templates = Environment(
@@ -314,7 +315,11 @@ class Web:
 
     # ---- the form of a new film
     async def videos(self, request: Request) -> Response:
-        """The keys of videos, pictures and styles that a user can choose."""
+        """The keys of videos, images and styles that a user can choose. Starts the process that stylizes them."""
+        if not self.prepared:
+            self.prepared = True
+            with suppress(FavError):  # its queue is full
+                self.large.submit(pictures.prepare)
         films = (
             {os.path.relpath(job.film, self.root) for job in self.live.snapshot.jobs} if self.live.snapshot else set()
         )

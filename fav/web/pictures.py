@@ -71,6 +71,14 @@ def picture_facts(path: Path) -> dict[str, int]:
     return {"width": width, "height": height}
 
 
+def prepare() -> None:
+    """Import what `trial` needs, which takes seconds."""
+    import fav.stylize.trial  # noqa: F401
+    from fav.model.backends import choose
+
+    choose("auto", "cpu")
+
+
 def trial(
     video: Path,
     seconds: float,

@@ -84,6 +84,16 @@ class Access:
             return True
         return hmac.compare_digest(connection.cookies.get(self.cookie, "").encode(), self.session.encode())
 
+    def may_read(self, headers: Headers) -> bool:
+        """Whether a request that changes nothing comes from a page of ours, from no page, or opens one of ours in a window.
+
+        Browsers send the cookie also for what a page of another port of this machine asks for in the background. That page cannot
+        read the answer, but it could have this machine paint.
+        """
+        if headers.get("sec-fetch-site") in (None, "same-origin", "none"):
+            return True
+        return headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest", "document") == "document"
+
     def may_change(self, headers: Headers) -> bool:
         """Whether a request that changes something comes from one of our pages, which know the second token."""
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
@@ -145,7 +155,7 @@ class Guard:
             return answer
         if not self.access.lets_in(connection):
             return _locked("This page is locked.")
-        if method not in READING and not self.access.may_change(headers):
+        if not (self.access.may_read(headers) if method in READING else self.access.may_change(headers)):
             return PlainTextResponse("this request does not come from the page; load it again", 403)
         return None
 

@@ -193,9 +193,14 @@ def _offset(path: Path) -> int:
         info = os.lstat(path)
     except FileNotFoundError:
         return 0
-    if not stat.S_ISREG(info.st_mode):
-        raise FavError(f"{path}: expected an unfinished upload, got something else; move it away")
+    _check_own(path, info)
     return info.st_size
+
+
+def _check_own(path: Path, info: os.stat_result) -> None:
+    """Raise FavError unless it is a regular file with one name: another name of it may be somebody's film."""
+    if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
+        raise FavError(f"{path}: expected an unfinished upload, got something else; move it away")
 
 
 @contextmanager
@@ -208,8 +213,13 @@ def _opened(path: Path, share: SharedDir) -> Iterator[int]:
     except OSError as error:
         raise FavError(f"{path}: expected an unfinished upload, got none ({error.strerror})") from None
     try:
-        with suppress(OSError):  # without locks, the check of the offset must suffice
+        _check_own(path, os.fstat(fd))
+        try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another browser sends the same piece just now
+            raise OffsetError(os.fstat(fd).st_size) from None
+        except OSError:
+            pass  # without locks, the check of the offset must suffice
         yield fd
     finally:
         os.close(fd)

@@ -6,9 +6,11 @@ import os
 import re
 import shutil
 import time
+import zlib
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 
 pytest.importorskip("starlette", reason="the extra `web` is not installed")
@@ -22,7 +24,8 @@ from fav.cli.options import request_of
 from fav.errors import FavError
 from fav.pipeline.job_files import open_share
 from fav.pipeline.spec import OPTIONS, JobSpec
-from fav.web import forms, places, uploads
+from fav.util.images import encode_png
+from fav.web import forms, pictures, places, uploads
 from fav.web.app import Web
 from fav.web.live import Live
 from fav.web.security import Access
@@ -145,6 +148,23 @@ def test_another_page_changes_nothing(page, opened, clip, style, headers):
     job = create(opened, clip, style)
     assert page.post(f"/jobs/{job.name}/pause", headers=headers, json={}).status_code == 403
     assert job.flags() == set()
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_page_of_another_port_has_nothing_painted(done, site):
+    client, job = done
+    costly = (
+        "/api/trial.jpg?video=clip.mp4&style=tiny.safetensors&at=1",
+        f"/jobs/{job.name}/frame.jpg?n=1",
+        "/api/videos",
+        "/events",
+    )
+    for address in costly:
+        for mode, what in (("no-cors", "image"), ("cors", "empty"), ("navigate", "iframe")):
+            headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": what}
+            assert client.get(address, headers=headers).status_code == 403, (address, mode)
+    followed = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert client.get("/", headers=followed).status_code == 200  # a link in a mail
 
 
 def test_pages_have_no_script_or_style_of_their_own_and_may_load_none_of_others(done):
@@ -428,6 +448,63 @@ def test_too_much_and_too_little_are_refused(page, opened):
     assert uploads.begin(opened, upload) == 0
 
 
+def sent(page, name: str, data: bytes, offset: int = 0):
+    """The answer to a file that is sent in one piece."""
+    page.post("/uploads", json={"name": name, "size": offset + len(data)})
+    query = {"name": name, "size": offset + len(data), "changed": 0, "offset": offset}
+    return page.put("/uploads", params=query, content=data)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ffconcat version 1.0\nfile 'secret.mp4'\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///SECRET\n#EXT-X-ENDLIST\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n",
+        "v=0\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9999 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+    ],
+    ids=["concat", "hls", "hls over http", "sdp"],
+)
+def test_a_list_of_other_files_is_no_video(page, opened, clip, tmp_path, text):
+    shutil.copy(clip, opened.layout.root / "secret.mp4")
+    shutil.copy(clip, tmp_path / "secret.mp4")
+    answer = sent(page, "film.mp4", text.replace("/SECRET", str(tmp_path / "secret.mp4")).encode())
+    assert answer.status_code == 400, answer.text
+    assert not list((opened.layout.root / uploads.NAME).glob("film*"))
+
+
+def test_a_small_picture_of_a_huge_size_is_refused_and_the_next_one_is_taken(page, opened):
+    row = zlib.compress(b"\0" * 1000, 9)
+    chunk = lambda kind, data: len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+    head = (30000).to_bytes(4, "big") * 2 + bytes((8, 2, 0, 0, 0))
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", row) + chunk(b"IEND", b"")
+    assert "pixels" in sent(page, "bomb.png", bomb).json()["error"]
+    good = sent(page, "good.png", encode_png(np.zeros((8, 8, 3), np.uint8)))
+    assert good.json()["key"] == "uploads/good.png"
+
+
+def test_another_name_of_a_film_is_not_written_to(page, opened):
+    film = opened.layout.root / "film.mp4"
+    film.write_bytes(b"somebody's")
+    upload = Upload("film.mp4", 20)
+    page.post("/uploads", json={"name": upload.name, "size": upload.size})
+    os.link(film, opened.layout.root / uploads.NAME / f".{upload.id}.part.mp4")
+    query = {"name": upload.name, "size": upload.size, "changed": 0, "offset": 10}
+    assert page.put("/uploads", params=query, content=b"0123456789").status_code == 400
+    assert page.post("/uploads", json={"name": upload.name, "size": upload.size}).status_code == 400
+    assert film.read_bytes() == b"somebody's"
+
+
+def test_two_browsers_that_send_one_piece_at_once_write_it_once(opened):
+    upload, data = Upload("film.mp4", 20), b"0123456789"
+    with uploads._opened(uploads._part(opened, upload), opened), pytest.raises(uploads.OffsetError) as refusal:
+        uploads.append(opened, upload, 0, data)
+    assert refusal.value.offset == 0
+    assert uploads.append(opened, upload, 0, data) == 10
+    with pytest.raises(uploads.OffsetError):
+        uploads.append(opened, upload, 0, data)
+
+
 def test_a_directory_of_others_is_not_used_and_no_link_followed(opened, tmp_path):
     root, upload = opened.layout.root, Upload("a.mp4", 4)
     (root / "uploads").mkdir()
@@ -640,6 +717,15 @@ def test_work_that_takes_its_process_down_fails_alone():
         assert worker.submit(len, "ab").result(60) == 2
     finally:
         worker.close()
+
+
+def test_the_process_that_paints_gets_ready_once_while_a_video_is_chosen(page, monkeypatch):
+    asked = []
+    monkeypatch.setattr(page.web.large, "submit", asked.append)
+    for _ in range(2):
+        assert page.get("/api/videos").status_code == 200
+    assert asked == [pictures.prepare]
+    pictures.prepare()
 
 
 def test_a_moment_is_painted_and_comes_from_the_cache_the_second_time(done):
