@@ -108,6 +108,8 @@ def open_source(source: str) -> Iterator[Iterator[np.ndarray]]:
     camera = source.isdecimal()
     if not camera and "://" not in source and not Path(source).exists():
         raise FavError(f"{source}: expected the number of a camera, the URL of a stream, or a file; found none")
+    # OpenCV would print warnings of its own about a source that it cannot open.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     capture = cv2.VideoCapture(int(source)) if camera else cv2.VideoCapture(source)
     if not capture.isOpened():
         name = f"camera {source}" if camera else sanitize(source)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 # Name in the contact sheet: (key, limit, meaning of a larger value). The limits suit every painting, because the losses are
 # normalized: unchanged photographs have a style loss of 1.
 _LIMITS = {
-    "style loss": ("style", 0.35, "the strokes of the painting are not learned yet"),
+    "style loss": ("style", 0.35, "the strokes are not learned yet"),
     "content loss": ("content", 1.1, "subjects are hard to recognize"),
     "flicker": ("moving", 1.0, "a film flickers as much as independently stylized frames"),
     "drift": ("still", 8.0, "a film without motion changes, in gray levels"),

@@ -107,9 +107,10 @@ def test_a_stream_is_stylized_and_its_pictures_are_counted(clip, style):
     assert "done: 24 frames" in result.output
 
 
-def test_a_source_that_is_not_there_is_refused(style, tmp_path):
+def test_a_source_that_is_not_there_is_refused(style, tmp_path, capfd):
     refused(fav("live", tmp_path / "none.mp4", style, "--no-window"), "expected the number of a camera")
     refused(fav("live", 99, style, "--no-window"), "camera 99: cannot be opened")
+    assert "WARN" not in capfd.readouterr().err  # of OpenCV
     refused(fav("live", 0, *[style] * 10), "expected at most 9 styles")
 
 
