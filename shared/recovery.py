@@ -96,12 +96,12 @@ class Recovery:
 
     def _may_have_orphans(self, lease: float, assumed_dead_hosts: frozenset[str]) -> bool:
         """Whether a claim that is new since the last pass may be an orphan: a node has died or left since then."""
-        nodes, before = set(self.detector.nodes()), self._nodes
-        self._nodes = nodes
-        self._identities = {name: identity for name, identity in self._identities.items() if name in nodes}
+        nodes, before = self.detector.nodes(), self._nodes
+        self._nodes = set(nodes)
+        self._identities = {name: identity for name, identity in self._identities.items() if name in self._nodes}
         return (
             bool(assumed_dead_hosts)
-            or not before <= nodes
+            or not before <= self._nodes
             or any((self.detector.silent_for(name) or 0.0) >= lease or self._is_gone(name) for name in nodes)
         )
 

@@ -6,6 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from fav.errors import FavError
 from fav.monitor.console import terminal_console
 from fav.monitor.pace import JobPace
 from fav.monitor.text import count_words, pace_words
-from fav.pipeline.artifacts import JobArtifacts
+from fav.pipeline.artifacts import DamagedFileError, JobArtifacts
 from fav.pipeline.task_names import stitch_task
 from fav.pipeline.training_job import is_training, training_of
 from fav.pipeline.training_progress import training_progress
@@ -141,6 +142,8 @@ class ProgressTracker:
         if self.artifacts.spec.evaluate and results.is_done(self.artifacts.job, stitch_task(self.artifacts.spec)):
             done, total = self.artifacts.measured()
             return f"measuring, {done} of {total}"
+        with suppress(DamagedFileError):
+            self.artifacts.load_new_segments()  # whoever looks after the last frame has not read the index yet
         done, total = self.artifacts.encoded()
         return "stitching" if done == total else f"encoding, segment {count_words(done, total)}"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import coordinator
+from fav.monitor.progress import ProgressTracker
 from fav.pipeline import stitching
 from fav.pipeline.artifacts import JobArtifacts
 from fav.pipeline.encode_tasks import EncodeTasks
@@ -26,6 +27,7 @@ from shared.jobs import Job
 from shared.shared_dir import SharedDir, open_share
 from tests.helpers.clips import comment_of
 from tests.helpers.commands import call
+from tests.helpers.fake_video_job import make_film, paint, put
 from tests.helpers.full_disk import Disk
 from tests.helpers.video_jobs import CUT, FRAMES, create, film_of, frames_of, index_of, short_segments, start_node, work
 from tests.helpers.waiting import wait_for
@@ -113,6 +115,14 @@ def test_chunks_that_pass_into_each_other_are_both_needed(clip, style, share):
         plan.artifacts.timeline.chains[1].done = 3  # as if the lead-in of the second one were not whole
         open_now = [task.number for task in plan._encoding.candidates({}, set())]
         assert open_now == [2, 3] or open_now == [3]  # of 0 to 8 frames 1 to 7 are mixed
+
+
+def test_who_looks_after_the_last_frame_is_told_how_many_segments_there_are(share):
+    job = make_film(share, 600, 600)
+    paint(job, range(600))
+    assert ProgressTracker(job).closing() == "encoding, segment 0 of 4"
+    put(job, encode_task(0), b"packets")
+    assert ProgressTracker(job).closing() == "encoding, segment 1 of 4"
 
 
 # ---- what is not as it should be
