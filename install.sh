@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 
 usage() { sed -n '2,8s/^# \{0,1\}//p' install.sh; }
-lock=requirements.lock extra=openvino
+lock=requirements.lock extra=recommended
 case "${1:-}" in
     "") ;;
     --dev) lock=requirements-dev.lock extra=dev ;;
@@ -80,7 +80,8 @@ else
                 echo "install.sh: expected the packages of the tests, got pip's errors above; without --dev, the program works" >&2
                 exit 1
             fi
-            echo "install.sh: continuing without $extra; PyTorch runs the network instead, which is slower on processors" >&2
+            echo "install.sh: continuing without OpenVINO (PyTorch runs the network instead, which is slower on processors)" \
+                 "and without the page of fav web" >&2
         fi
     fi
     opencv=$(.venv/bin/python -m pip list --disable-pip-version-check 2> /dev/null | grep -ci '^opencv' || true)
