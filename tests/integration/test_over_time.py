@@ -102,7 +102,7 @@ def other(tmp_path_factory):
 
 
 def test_each_frame_is_painted_with_its_own_mixture(share, clip, style, other):
-    job = create(share, clip, style, frames=4, no_temporal=True, mix=((other, "0f:1,2f:0"),))
+    job = create(share, clip, style, frames=4, no_temporal=True, precision="float32", mix=((other, "0f:1,2f:0"),))
     assert work(job, backend="torch")
     with FrameReader(clip) as reader:
         source = [reader.read(number, index_of(job)) for number in range(4)]
@@ -177,7 +177,7 @@ def test_stitch_refuses_curves_beyond_the_end_and_a_masks_strength_without_mask(
 
 def test_weights_above_one_in_total_leave_nothing_to_the_first_style(share, clip, style, other):
     mix = ((other, "0f:1,2f:0.5"), (style, "0f:1,2f:0.5"))
-    job = create(share, clip, style, frames=3, no_temporal=True, mix=mix)
+    job = create(share, clip, style, frames=3, precision="float32", no_temporal=True, mix=mix)
     assert work(job, backend="torch")
     with FrameReader(clip) as reader:
         source = reader.read(0, index_of(job))
