@@ -107,6 +107,11 @@ def page(video: Path, place: Path) -> None:
                 ("colors", "colors", [True, False]),
                 ("mask", "canvas", [number / TIMES + 0.02 for number in range(TIMES)]),
             ):
+                if what == "mask":
+                    js(
+                        "const e = document.getElementById('mask-kind'); e.value = 'draw'; e.dispatchEvent(new Event('change'))"
+                    )
+                    time.sleep(1)
                 found = [
                     browser.execute_async_script(EFFECT, control, values[number % len(values)])
                     for number in range(TIMES)

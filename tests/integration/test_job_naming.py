@@ -6,18 +6,21 @@ import shutil
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 import coordinator
 from fav.pipeline.index_tasks import IndexTasks
 from fav.pipeline.job_naming import default_name
 from fav.pipeline.request import Request
+from fav.pipeline.same_frames import SameFrames
+from fav.pipeline.spec import JobSpec
 from fav.pipeline.task_names import frame_task
 from fav.stylize.engine import FrameStylizer
 from fav.util.images import encode_png
 from shared.jobs import all_jobs, find_job
 from tests.helpers.checkout import ROOT
 from tests.helpers.commands import call, refused
-from tests.helpers.job_system import make_share
+from tests.helpers.job_system import join, make_share
 from tests.helpers.video_jobs import film_of, frames_of, same, work
 
 
@@ -167,6 +170,13 @@ def test_what_the_other_job_lacks_is_stylized(first, share, root, clip, style, t
         frame.write_bytes(data)
     second = find_job(share, f"{first.name}-2")
     assert work(second) and same(frames_of(second), expected)
+
+
+@pytest.mark.parametrize("named", ["../../../elsewhere", "clip--tiny", "gone.0123456789ab", "..", "a/b.0123456789ab"])
+def test_a_record_of_frames_elsewhere_leads_nowhere(first, share, named):
+    spec = replace(JobSpec.from_json(first.manifest.spec), frames_of=named)
+    assert not SameFrames(first, spec, join(share))
+    assert SameFrames(first, replace(spec, frames_of=first.manifest.id), join(share))
 
 
 def test_a_film_of_frames_that_are_not_done_comes_after_them(share, root, clip, style):
