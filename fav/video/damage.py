@@ -16,10 +16,8 @@ GAP, PAUSE = 1.5, 5  # usual distances: a longer one is a gap in a damaged video
 PAUSE_S = 0.25  # shorter pauses are not told
 MAX_LISTED = 5  # places that a note lists
 LOGGING_DEMUXERS = ("matroska,webm", "ogg", "flv", "asf", "nut", "mxf")  # whose errors in the log mean lost packets
-LOST = (
-    "freeing incomplete packet",
-    "sync lost",
-)  # what ASF's and MXF's say of lost packets, though it is no error for FFmpeg
+QUIET_DEMUXERS = ("asf", "mxf")  # which say so below the level of errors:
+LOST = ("freeing incomplete packet", "sync lost")
 
 
 class DamageLog:

@@ -21,7 +21,7 @@ from fav.video import hdr, tiff
 from fav.video.clock import SECOND, Clock, timed_streams
 from fav.video.color import ColorInfo, check_matrix, display_matrix, has_alpha, is_hdr, is_linear, to_bgr, to_small_bgr
 from fav.video.container import DEFAULT_FPS, demux, frame_rate, open_video, video_stream
-from fav.video.damage import LOGGING_DEMUXERS, LOST, DamageLog
+from fav.video.damage import LOGGING_DEMUXERS, LOST, QUIET_DEMUXERS, DamageLog
 from fav.video.deinterlacing import deinterlaced
 from fav.video.ffmpeg_log import ffmpeg_errors, late_streams
 from fav.video.index import FrameIndex
@@ -165,6 +165,7 @@ class Decoder(Iterator[DecodedFrame]):
         except BaseException:
             self.container.close()
             raise
+        self._log_level = av.logging.INFO if self.container.format.name in QUIET_DEMUXERS else av.logging.ERROR
         self._clock = Clock(self.container)
         self._demuxed = timed_streams(self.container, self.stream) if self._clock.can_jump else [self.stream]
         for stream in self.container.streams:
@@ -361,8 +362,12 @@ class Decoder(Iterator[DecodedFrame]):
                 f"{name}: its structure is damaged at byte {broken}; what follows is lost: {count} frames are used"
             )
         whole = self._at_end and not is_sequence(str(self.video)) and not self.read_error
-        # AVI counts frames in its header, among them those that it leaves out, and times are their numbers.
-        missing = self.stream.frames - self._next_number if whole and not self.timed else 0
+        missing = 0
+        if whole and not self.timed:
+            # AVI counts frames in its header, among them those that it leaves out, and times are their numbers.
+            missing = self.stream.frames - self._next_number
+        elif whole and self.container.format.name == "mxf":  # the unit of its times is a frame
+            missing = (self.stream.duration or 0) - self._packet_count
         damaged = self.damage.damage_note(self.time_base, missing, self._last_end)
         return notes + ([f"{name}: {damaged}"] if damaged else [])
 
@@ -394,7 +399,7 @@ class Decoder(Iterator[DecodedFrame]):
         self._shift, self._jumped = 0, False
         self._source_before: int | None = None
         self._repeats = 0  # frames in a row with the timestamp of the frame before
-        self._at_end, self._next_number = False, 0
+        self._at_end, self._next_number, self._packet_count = False, 0, 0
 
     def _decode(self) -> Generator[av.VideoFrame, None, None]:
         codec = self.stream.codec_context
@@ -450,14 +455,14 @@ class Decoder(Iterator[DecodedFrame]):
         demuxing = demux(self.container, self._demuxed)
         try:
             while True:
-                with ffmpeg_errors(av.logging.INFO) as said:
+                with ffmpeg_errors(self._log_level) as said:
                     packet = next(demuxing, None)
                 if packet is None:
                     self._hear(said, None)
                     break
                 own = packet.stream_index == self.stream.index
                 if own and packet.dts is not None:
-                    self._next_number = packet.dts + 1
+                    self._next_number, self._packet_count = packet.dts + 1, self._packet_count + 1
                 if not packet.size:  # it would flush the decoder
                     self._hear(said, None)
                     continue

@@ -27,6 +27,7 @@ KINDS = {  # file: how it is encoded, and which part of it is overwritten
     "mjpeg.avi": (("-c:v", "mjpeg", "-pix_fmt", "yuvj420p"), 0.5),
     "theora.ogv": (("-c:v", "libtheora", "-g", "10", "-q:v", "6", "-c:a", "libvorbis"), 0.5),
     "flv1.flv": (("-c:v", "flv", "-g", "10", "-c:a", "libmp3lame"), 0.5),
+    "mpeg2.mxf": (("-c:v", "mpeg2video", "-g", "10", "-c:a", "pcm_s16le", "-ar", "48000"), 0.5),
     "wmv2.wmv": (("-c:v", "wmv2", "-g", "10", "-c:a", "wmav2"), 0.5),
     "prores.mov": (("-c:v", "prores_ks", "-c:a", "pcm_s16le"), 0.5),
 }  # fmt: skip
