@@ -90,7 +90,7 @@ def test_frames_that_differ_in_size_or_kind_are_refused():
 
 def test_unknown_methods_and_weights_too_few_or_too_many_are_refused_before_any_work(tmp_path):
     with pytest.raises(
-        FavError, match="one of dis, farneback, spynet, deepflow, deepflow2, raft-small, .*, got 'raft'"
+        FavError, match="one of dis, farneback, spynet, spynet-half, deepflow, deepflow2, raft-small, .*, got 'raft'"
     ):
         flows.check("raft")
     with pytest.raises(
@@ -289,7 +289,7 @@ def test_words_tell_one_version_of_the_programs_from_another(programs):
 
 def test_words_tell_which_pytorch_and_which_version_of_ours_compute_spynet():
     assert (
-        flows.version_string("spynet") == f"spynet 2 by torch {torch.__version__}"
+        flows.version_string("spynet") == f"spynet 3 by torch {torch.__version__}"
         and flows.version_string("dis") == "dis"
     )
 
