@@ -72,7 +72,7 @@ def test_answers_and_errors_of_a_command_are_json_where_its_log_is(share, clip, 
     made, again = call(coordinator.main, *words), call(coordinator.main, *words, "--quiet")
     assert [json.loads(line)["message"] for line in again.stdout.splitlines()] == ["joined job clip--tiny"]
     assert json.loads(made.stdout.splitlines()[0])["message"] == "created job clip--tiny"
-    other = ("--strength", "0.5")
+    other = ("--name", "clip--tiny", "--strength", "0.5")
     wrong = call(coordinator.main, *words, *other)
     line = json.loads(wrong.stderr)
     assert wrong.exit_code == 2 and line["level"] == "error" and line["message"].startswith("job clip--tiny exists")
