@@ -18,7 +18,7 @@ A job becomes tasks, and their results a film:
 
     plan                                which tasks there are, and how each runs
     index_tasks, face_tasks, encode_tasks, evaluation_tasks    the tasks beside flow and frames
-    takeovers                           tasks that an idle node takes from a slow one
+    takeovers, same_frames              tasks that an idle node takes from a slow one; frames of another job
     device_lock, numeric_class          which GPU a node uses; which nodes may join a --bit-exact job
     task_names, job_files               names of tasks and of files
     artifacts, checked_json             read published results; records with a checksum

@@ -8,7 +8,9 @@ A video is the path of a file, or the printf pattern of a numbered image sequenc
     index, reader, sampling             the index; frames by number; a few frames without an index
     ranges                              parts that can be decoded independently
     color, hdr, side_data               samples to BGR; HDR to SDR; data beside the samples
-    spherical, tiff, truncation         360° videos; TIFF images; incomplete files
+    spherical, spherical_matroska       the marks of 360° videos in MP4 and in Matroska
+    tiff, truncation                    TIFF images; incomplete files
+    damage, ffmpeg_log                  where a video is damaged; what FFmpeg logs meanwhile
     shot_detection, cut_list            find cuts; list them
     codecs, encoder, encoded            the table of codecs; encode a segment; its packets
     muxer, tracks, extras               the film of all segments; its sound and subtitles; its other content

@@ -105,7 +105,9 @@ def test_wheel_has_the_sources_the_styles_and_the_licences_and_nothing_at_the_to
 def test_a_requirement_of_the_program_is_in_its_lock_with_hashes():
     locks = [(ROOT / name).read_text() for name in ("requirements.lock", "requirements-dev.lock")]
     extras = PROJECT["project"]["optional-dependencies"]
-    for lock, needed in zip(locks, ([*extras["openvino"], *extras["web"]], [*extras["dev"], *extras["dask"], *extras["web"]])):
+    for lock, needed in zip(
+        locks, ([*extras["openvino"], *extras["web"]], [*extras["dev"], *extras["dask"], *extras["web"]])
+    ):
         pinned = dict(re.findall(r"^([a-z0-9-]+)==.* \\\n    --hash=sha256:([0-9a-f]{64})", lock, re.M))
         wanted = {re.match(r"[A-Za-z0-9-]+", line)[0] for line in (*PROJECT["project"]["dependencies"], *needed)}
         assert wanted - {"torch", "fast-artistic-videos"} <= set(pinned), wanted - set(pinned)
