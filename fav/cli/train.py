@@ -38,6 +38,7 @@ from fav.training.config import (
     FITTED_STEPS,
     PIXEL_LOSSES,
     STEADY,
+    STEADY_STEPS,
     STILLS,
     VIDEO_SHARE,
     StopCriteria,
@@ -118,7 +119,7 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     "steps",
     metavar="ITERATION:STEPS,…",
     help="Number of consecutive frames to unroll, from an iteration on, or from a percentage of the training on, like 50%:4.  "
-    f"[default: {DEFAULT_STEPS}; without PHOTOS_DIR {FITTED_STEPS}]",
+    f"[default: {DEFAULT_STEPS}; without PHOTOS_DIR {FITTED_STEPS}; with --steady {STEADY_STEPS}]",
 )
 @click.option(
     "--through/--detached",
@@ -178,14 +179,17 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
 @click.option("--content-weight", type=WEIGHT, default=1, show_default=True, help="Weight of the content loss.")
 @click.option("--style-weight", type=WEIGHT, default=10, show_default=True, help="Weight of the style loss.")
 @click.option(
-    "--temporal-weight", type=WEIGHT, default=800, show_default=True, help="Weight of the temporal loss (steadiness)."
+    "--temporal-weight",
+    type=WEIGHT,
+    default=800,
+    help="Weight of the temporal loss (steadiness).  [default: 800; with --steady 60]",
 )
 @click.option(
     "--forgetting-weight",
     type=WEIGHT,
     default=300,
-    show_default=True,
-    help="Weight of the difference between a frame stylized without history and the same frame in a film; takes a fifth more time.",
+    help="Weight of the difference between a frame stylized without history and the same frame in a film; takes a fifth more time.  "
+    "[default: 300; with --steady 30]",
 )
 @click.option(
     "--palette-weight",
@@ -271,7 +275,7 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     "end_factor",
     type=NumberType(0, 1, min_open=True),
     help="The factor of the learning rate at the end of the training; it falls along a cosine.  "
-    f"[default: 1; without PHOTOS_DIR {FITTED_DECAY:g}]",
+    f"[default: 1; without PHOTOS_DIR or with --steady {FITTED_DECAY:g}]",
 )
 @click.option(
     "--single-image-until",
@@ -371,8 +375,9 @@ def train(
         outputs.check()
     values["mix"] = values["mix"] or DEFAULT_MIX + (VIDEO_SHARE if clips else "")
     painting_alone = photos_dir is None and not steady  # neither photographs nor a model are given
-    values["steps"] = values["steps"] or (FITTED_STEPS if painting_alone else DEFAULT_STEPS)
-    values["end_factor"] = values["end_factor"] or (FITTED_DECAY if painting_alone else 1.0)
+    usual_steps = STEADY_STEPS if steady else FITTED_STEPS if painting_alone else DEFAULT_STEPS
+    values["steps"] = values["steps"] or usual_steps
+    values["end_factor"] = values["end_factor"] or (FITTED_DECAY if painting_alone or steady else 1.0)
     if iterations is None and not painting_alone:
         iterations = ITERATIONS
     if iterations is None and minutes is None:

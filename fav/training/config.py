@@ -23,7 +23,15 @@ FITTED_ITERATIONS = 900  # of a job, which counts no minutes: about as many as f
 STILLS = 64  # frames of a video that replace photographs
 MOST_STEPS = 32
 PIXEL_LOSSES = ("l2", "l1", "smooth-l1")
-STEADY = {"pixel_weight": 100.0, "style_weight": 1.0, "palette_weight": 0.0, "tv_weight": 0.0}  # defaults of --steady
+STEADY_STEPS = "0:0,30%:1,90%:2"  # of --steady: the model's pictures are learned first, then memory
+STEADY = {  # other defaults of --steady; with a painting's weights for steadiness, the pictures become blurred
+    "pixel_weight": 100.0,
+    "style_weight": 1.0,
+    "palette_weight": 0.0,
+    "tv_weight": 0.0,
+    "temporal_weight": 60.0,
+    "forgetting_weight": 30.0,
+}
 LATER = {  # fields that older saved states lack, with the values that they stand for
     "steady": False,
     "pixel_weight": 0.0,

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from fav.cli.tools import main
 from fav.model.checkpoints import load_style, style_facts
+from fav.training.checkpoint import load_state
 from fav.training.config import TrainingConfig, parse_layers
 from fav.training.losses import pixel_loss
 from fav.training.steady import load_teacher
@@ -57,6 +58,14 @@ def test_with_a_loss_network_the_look_of_the_target_is_learned_as_well(candy, ph
     assert all(row["style"] > 0 and row["content"] > 0 for row in rows_of(tmp_path / "out.losses.csv"))
     assert call(*words, "--iterations", 4, "--style-layers", "conv1:2,fire3:1").exit_code == 0  # it goes on
     refused(call(*words, "--iterations", 5), "started with other options", "style-layers was conv1:2,fire3:1, not ")
+
+
+def test_the_models_pictures_are_learned_before_memory_and_with_small_weights_for_steadiness(candy, photos, tmp_path):
+    words = "--steady", candy, photos, tmp_path / "out.safetensors", *FEW[:-2], "--loss-network", "none"
+    assert call(*words, "--iterations", 10, "--forgetting-weight", 7, "--data-mix", "shift:1").exit_code == 0
+    assert [row["steps"] for row in rows_of(tmp_path / "out.losses.csv")] == [0] * 3 + [1] * 6 + [2]
+    recipe = load_state(tmp_path / "out.safetensors.training")["recipe"]
+    assert (recipe["temporal_weight"], recipe["forgetting_weight"], recipe["end_factor"]) == (60, 7, 0.1)
 
 
 def test_a_teacher_gives_what_its_model_paints(candy):
