@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import time
 import zlib
 from pathlib import Path
@@ -706,7 +707,7 @@ def test_work_that_takes_its_process_down_fails_alone():
     worker = Worker("tests", timeout_s=60)
     try:
         with pytest.raises(FavError, match="ended unexpectedly"):
-            worker.submit(os._exit, 3).result(60)
+            worker.submit(signal.raise_signal, signal.SIGKILL).result(60)
         assert worker.submit(len, "abc").result(60) == 3
         with pytest.raises(FavError, match="ZeroDivisionError"):
             worker.submit(divmod, 1, 0).result(60)
