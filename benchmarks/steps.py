@@ -102,6 +102,7 @@ def make_plan(job, node, steps: str, series: bool, **options):
     import fav.stylize.recurrence
     import fav.video.decoding
     import fav.video.reader
+    from fav.pipeline.index_tasks import IndexTasks
     from shared import results
     from shared.claims import Claims
     from shared.filesystem import FileSystem
@@ -126,7 +127,7 @@ def make_plan(job, node, steps: str, series: bool, **options):
     watch.time("publish: link, unlink", (results, "publish"))
     watch.time("claims, lists", (Claims, "claim"), (Claims, "release"),
                *((Worker, name) for name in ("_after_publish", "_claim_one", "_refresh_job")))  # fmt: skip
-    watch.time("index and cuts", (fav.pipeline.plan.VideoPlan, "_index"))
+    watch.time("index and cuts", *((IndexTasks, name) for name in ("run_survey", "run_range", "run")))
     watch.time("film: read frames", (fav.pipeline.artifacts.JobArtifacts, "frame"))
     watch.time("film: encode", (fav.pipeline.plan.VideoPlan, "_run_stitch"))
     if series:
