@@ -299,22 +299,9 @@ def odd_sources(small: dict[str, tuple[str, ...]]) -> Iterator[Source]:
         yield Source(f"times {name} {suffix[1:]}", suffix, (*X264, "-output_ts_offset", offset), sound=aac, seconds=1.2)
     yield Source("gif", ".gif", ("-vf", "format=rgb24"), rate="10", judged=False)
     yield Source("apng", ".apng", ("-c:v", "apng", "-plays", "0"), rate="10")
-    yield Source(
-        "mjpeg with exif",
-        ".avi",
-        ("-q:v", "1"),
-        base="_%03d.jpg",
-        then=("-framerate", "25", "-i", "IN", "-c", "copy"),
-        patch=_with_exif,
-    )
-    yield Source(
-        "images jpg with exif",
-        "_%03d.jpg",
-        ("-q:v", "1"),
-        base="_%03d.jpg",
-        then=("-framerate", "25", "-i", "IN", "-c", "copy"),
-        patch=_with_exif,
-    )
+    for name, suffix in (("mjpeg", ".avi"), ("images jpg", "_%03d.jpg")):
+        yield Source(f"{name} with exif", suffix, ("-q:v", "1"), base="_%03d.jpg", patch=_with_exif,
+                     then=("-framerate", "25", "-i", "IN", "-c", "copy"))  # fmt: skip
     yield Source("name 日本語", ".mkv", sound=aac, seconds=1.2, title="休日 – é'\"$(x) 映画")
     yield Source("name with percent", ".mp4", title="100%d %s %%")
     yield Source("images in a percent directory", "/f %03d.png", (), title="50% é")
