@@ -21,6 +21,7 @@ from shared.source_hash import version
 
 NAME_LOOKUP_TRIES = 15
 REMOVAL_TRIES = 3
+PRIORITIES = range(-999, 1000)
 TERMINAL_FLAGS = frozenset({"finished", "cancelled"})  # flags of a job without further work
 FLAGS = TERMINAL_FLAGS | {"paused", "priority"}
 

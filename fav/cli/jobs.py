@@ -25,7 +25,7 @@ from shared.errors import JobQueueError, ResultVanishedError
 from shared.failure_detector import FailureDetector
 from shared.heartbeat import temporary_member
 from shared.identity import identities
-from shared.jobs import Job, all_jobs, is_ended
+from shared.jobs import PRIORITIES, Job, all_jobs, is_ended
 from shared.membership import Node
 from shared.notify import notify_on_exit
 from shared.option_types import NumberType, WholeType
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PRIORITY = WholeType(job_control.PRIORITIES.start, job_control.PRIORITIES.stop - 1)
+PRIORITY = WholeType(PRIORITIES.start, PRIORITIES.stop - 1)
 
 
 @click.command()

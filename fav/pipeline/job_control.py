@@ -12,7 +12,7 @@ from shared.control import ControlCommand
 from shared.errors import JobQueueError, JobRemovedError
 from shared.failure_detector import FailureDetector
 from shared.identity import Identity, identities
-from shared.jobs import TERMINAL_FLAGS, Job, all_jobs, find_job, is_ended, remove_job
+from shared.jobs import PRIORITIES, TERMINAL_FLAGS, Job, all_jobs, find_job, is_ended, remove_job
 from shared.membership import Node
 from shared.notify import notify, notify_on_exit
 from shared.ownership import foreign_files_message, remove_logs
@@ -21,8 +21,6 @@ from shared.shared_dir import SharedDir
 if TYPE_CHECKING:
     from fav.pipeline.request import Request
     from fav.pipeline.submit import SubmitResult
-
-PRIORITIES = range(-999, 1000)
 
 
 def resolve_job(share: SharedDir, name: str | None) -> Job:

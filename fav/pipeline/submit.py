@@ -33,14 +33,13 @@ from fav.pipeline.spec_fields import spec_fields
 from fav.pipeline.submit_notes import crf_notes, film_notes, hdr_notes, picture_notes, stroke_notes
 from shared.attempts import reopen
 from shared.command_names import command
-from shared.jobs import Job, create_job, find_job, is_ended, job_name
+from shared.jobs import PRIORITIES, Job, create_job, find_job, is_ended, job_name
 from shared.local import lock_file
 from shared.membership import Node
 from shared.paths import NAMED, JobPaths, is_name
 from shared.shared_dir import SharedDir
 
 LOCK_TIMEOUT_S = 60.0
-MIN_PRIORITY = -999
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,9 @@ def submit(node: Node, request: Request) -> SubmitResult:
             )
         while job is None:
             try:
-                all_done = found.same_frames is not None and found.same_frames.flag_text("finished") is not None
-                if not (request.no_space_check or all_done):  # frames that are linked take no space
+                same = found.same_frames
+                all_linked = share.hard_links and same is not None and same.flag_text("finished") is not None
+                if not (request.no_space_check or all_linked):  # frames that are linked take no space
                     notes += check_space(share, request, source, options)
                 job, created = create_job(
                     node,
@@ -120,9 +120,9 @@ def submit(node: Node, request: Request) -> SubmitResult:
     if created and request.out:
         notes += same_output_notes(job)
     if created and found.same_frames and not is_ended(found.same_frames):
-        theirs = found.same_frames.priority(found.same_frames.flags())
-        job.prioritize(node, max(theirs - 1, MIN_PRIORITY))
-        notes += (f"it comes after {found.same_frames.name}, whose frames it uses (priority {theirs - 1})",)
+        priority = max(found.same_frames.priority(found.same_frames.flags()) - 1, PRIORITIES.start)
+        job.prioritize(node, priority)
+        notes += (f"it comes after {found.same_frames.name}, whose frames it uses (priority {priority})",)
     if not created:
         return _join(node, job, request, wanted)
     return SubmitResult(job, True, (*found.notes, *notes, *import_notes))
