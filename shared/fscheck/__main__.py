@@ -139,17 +139,21 @@ def check_together(
 ) -> tuple[str, ...]:
     """The part of `check` that all peers run at the same time."""
     group.join()
-    info, findings = peer_checks.exchange_info(group, scratch, mount)
-    table.add(*findings)
-    if table.unfit:
+    try:
+        info, findings = peer_checks.exchange_info(group, scratch, mount)
+        table.add(*findings)
+        if table.unfit:
+            group.leave()
+            return ()
+        table.add(*peer_checks.race(group, scratch, names))
+        table.add(peer_checks.check_publish(group, scratch))
+        click.echo("measuring when other machines see changes: up to a minute")
+        findings, delay = visibility.watch(group, scratch)
+        table.add(*findings, peer_checks.try_locks(group, scratch))
         group.leave()
-        return ()
-    table.add(*peer_checks.race(group, scratch, names))
-    table.add(peer_checks.check_publish(group, scratch))
-    click.echo("measuring when other machines see changes: up to a minute")
-    findings, delay = visibility.watch(group, scratch)
-    table.add(*findings, peer_checks.try_locks(group, scratch))
-    group.leave()
+    except OSError:
+        group.require_members()  # the files of a peer that left are gone: that says nothing about the file system
+        raise
     if table.unfit or info.machines > 1:
         return "fit: nodes can work here", _lease(info.local, delay)
     if info.local:

@@ -132,7 +132,7 @@ def _run(group: PeerGroup, way: str, names: Iterable[int], step: Callable[[int],
 def race(group: PeerGroup, scratch: ScratchDir, names: int) -> list[Finding]:
     """All peers try to create each name, to link to it, and to rename it; then each links back what it has renamed."""
     system, shared_dir = scratch.system, group.shared_dir
-    system.make_dirs(shared_dir)
+    system.make_dirs(shared_dir, below=shared_dir.parent)
     findings = []
 
     def put(number: int) -> None:
@@ -197,7 +197,7 @@ def _undo(back: ClaimRace, count: int) -> Finding:
 def check_publish(group: PeerGroup, scratch: ScratchDir) -> Finding:
     """All peers publish files, and read those of the others as soon as they see them."""
     system, place = scratch.system, group.shared_dir / "published"
-    system.make_dirs(place)
+    system.make_dirs(place, below=group.shared_dir)
     group.all_gather("publish begins")
     publish = system.link if scratch.hard_links else system.rename
     seen, broken, wanted, end = set(), 0, FILES * len(group.members), system.monotonic() + FILES_S

@@ -151,6 +151,12 @@ class PeerGroup:
             if self._stop.wait(PULSE_S):
                 return
 
+    def require_members(self) -> None:
+        """Raise PeerLostError if another member's directory is gone."""
+        for peer in self.members:
+            if peer != self.me and not self.system.exists(self.directory / peer):
+                raise PeerLostError(f"{peer} has left")
+
     # ---- messages
     def send(self, step: str, value: Any = None) -> None:
         """Send a message to all peers, once per step."""

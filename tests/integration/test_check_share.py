@@ -146,6 +146,38 @@ def test_peer_that_ends_in_the_middle_does_not_keep_the_others_and_is_cleaned_up
     assert list(shared.iterdir()) == []
 
 
+@pytest.mark.parametrize("step", ["hello", "create begins", "create", "move", "publish begins", "laid", "locked"])
+def test_peer_that_leaves_with_the_files_of_all_makes_nothing_unfit(shared, monkeypatch, step):
+    really, losses, received = PeerGroup.all_gather, [], threading.Event()
+
+    def gather(group: PeerGroup, at: str, value=None) -> list:
+        answers = really(group, at, value)
+        if at == step and group.number == 0:
+            received.wait(30)
+            raise PeerLostError("stopped")
+        if at == step:
+            received.set()
+            until(lambda: not (group.directory / group.members[0]).exists())
+        return answers
+
+    def take_part() -> None:
+        with PeerGroup(FileSystem(), shared / DIRECTORY_NAME, 2, 30, says_so) as circle:
+            scratch = ScratchDir.at(circle.system, circle.place / "ground")
+            try:
+                check_together(FindingLog(), circle, scratch, mount_of(shared), 10)
+            except PeerLostError as error:
+                losses.append(str(error))
+
+    monkeypatch.setattr(PeerGroup, "all_gather", gather)
+    threads = [threading.Thread(target=take_part) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(loss.split()[-1] for loss in losses) == ["left", "stopped"], losses
+    assert list(shared.iterdir()) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_check_that_is_stopped_leaves_nothing(shared, number):
     process = start(shared, "--peers", 2)
