@@ -30,6 +30,9 @@ from fav.model.bundled_styles import style_file
 from fav.monitor.console import begin_log, tell
 from fav.pipeline.spec import LOSS_NETWORK
 from fav.training.config import (
+    COPY,
+    COPY_ITERATIONS,
+    COPY_STEPS,
     DEFAULT_MIX,
     DEFAULT_STEPS,
     FITTED_DECAY,
@@ -54,7 +57,7 @@ logger = logging.getLogger(__name__)
 WEIGHT = NumberType(0)
 ITERATIONS = 3000
 NEAREST, NO_STYLE = "nearest", "none"  # values of --init that are no style
-PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  # have no meaning with --steady
+PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  # have no meaning with a model
 
 
 @click.command()
@@ -67,6 +70,14 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     "painting. Leave STYLE_IMAGE out.",
 )
 @click.option(
+    "--copy",
+    "copied",
+    type=FILE,
+    metavar="STYLE",
+    help="Copy this style, a file or a name, to another architecture (--arch), instead of learning a painting. The default "
+    "architecture is three times as fast as that of half width. Leave STYLE_IMAGE out.",
+)
+@click.option(
     "--video",
     type=FILE,
     metavar="VIDEO",
@@ -76,7 +87,7 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     "--iterations",
     type=WholeType(1),
     metavar="N",
-    help=f"Stop after N iterations.  [default: {ITERATIONS}; without PHOTOS_DIR, --minutes decides]",
+    help=f"Stop after N iterations.  [default: {ITERATIONS}; with --copy {COPY_ITERATIONS}; without PHOTOS_DIR, --minutes decides]",
 )
 @click.option(
     "--minutes",
@@ -90,7 +101,7 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     default=LOSS_NETWORK,
     show_default=True,
     metavar="NAME|FILE",
-    help="squeezenet1_1, squeezenet1_0 or vgg16, downloaded on first use; or a file of such a network. With --steady also none: "
+    help="squeezenet1_1, squeezenet1_0 or vgg16, downloaded on first use; or a file of such a network. With --steady or --copy also none: "
     "only pixels are compared.",
 )
 @click.option(
@@ -119,7 +130,7 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     "steps",
     metavar="ITERATION:STEPS,…",
     help="Number of consecutive frames to unroll, from an iteration on, or from a percentage of the training on, like 50%:4.  "
-    f"[default: {DEFAULT_STEPS}; without PHOTOS_DIR {FITTED_STEPS}; with --steady {STEADY_STEPS}]",
+    f"[default: {DEFAULT_STEPS}; without PHOTOS_DIR {FITTED_STEPS}; with --steady {STEADY_STEPS}; with --copy {COPY_STEPS}]",
 )
 @click.option(
     "--through/--detached",
@@ -182,14 +193,15 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     "--temporal-weight",
     type=WEIGHT,
     default=800,
-    help="Weight of the temporal loss (steadiness).  [default: 800; with --steady 60]",
+    help="Weight of the temporal loss (steadiness).  "
+    f"[default: 800; with --steady {STEADY['temporal_weight']:g}; with --copy 0]",
 )
 @click.option(
     "--forgetting-weight",
     type=WEIGHT,
     default=300,
     help="Weight of the difference between a frame stylized without history and the same frame in a film; takes a fifth more time.  "
-    "[default: 300; with --steady 30]",
+    f"[default: 300; with --steady {STEADY['forgetting_weight']:g}; with --copy 0]",
 )
 @click.option(
     "--palette-weight",
@@ -210,7 +222,7 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     type=WEIGHT,
     default=0,
     show_default=True,
-    help="Weight of the difference of pixels from the photograph. With --steady, from the model's image; then the default is 100.",
+    help="Weight of the difference of pixels from the photograph. With --steady or --copy, from the model's image; then the default is 100.",
 )
 @click.option(
     "--pixel-loss",
@@ -275,7 +287,7 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     "end_factor",
     type=NumberType(0, 1, min_open=True),
     help="The factor of the learning rate at the end of the training; it falls along a cosine.  "
-    f"[default: 1; without PHOTOS_DIR or with --steady {FITTED_DECAY:g}]",
+    f"[default: 1; without PHOTOS_DIR, with --steady or --copy {FITTED_DECAY:g}]",
 )
 @click.option(
     "--single-image-until",
@@ -324,6 +336,7 @@ def train(
     context: click.Context,
     inputs: tuple[Path, ...],
     steady: Path | None,
+    copied: Path | None,
     video: Path | None,
     loss_network: str,
     clips: Path | None,
@@ -349,22 +362,26 @@ def train(
     directory.
 
     After an interruption, the same line continues. The command also writes a contact sheet, the losses as a plot and a table,
-    and OUT.training, the state to continue from. With --steady MODEL, the style is learned from an image model. Then leave
-    STYLE_IMAGE out.
+    and OUT.training, the state to continue from. With --steady MODEL, the style is learned from an image model; with --copy
+    STYLE, from a style of another architecture. Then leave STYLE_IMAGE out.
 
     With SHARED, a shared directory, the training is a job. Its nodes continue it one after the other. Several paintings, or
     several --seeds, are learned at the same time. Nodes start here (--nodes), by ssh (--hosts) or by Slurm (--slurm), and
     anywhere with `fav node SHARED`.
     """
     shared, launch = shared_of(inputs), Launch.take(values)
+    if steady and copied:
+        raise FavError(f"expected --steady or --copy, got both ({steady}, {copied})")
+    copied = style_file(copied) if copied else None
+    model, model_flag = steady or copied, "--steady" if steady else "--copy"
     if shared:
         launch.check(context)
-        paintings, photos_dir, out = sort_for_share(shared, inputs[1:], steady)
+        paintings, photos_dir, out = sort_for_share(shared, inputs[1:], model)
         style_image = paintings[0]
         refuse_options(context, LOCAL_OPTIONS, "expected without SHARED")
     else:
         refuse_options(context, SHARED_OPTIONS, "expected with SHARED, a shared directory, as the first word")
-        style_image, photos_dir, out = _parse_arguments(context, inputs, steady, video)
+        style_image, photos_dir, out = _parse_arguments(context, inputs, model, video)
         paintings = (style_image,)
     # PyTorch reads this when it is imported. By default, waiting threads spin and take the cores from the processes
     # that make samples. On two busy cores, an iteration took 11 to 18 s; with this, it takes 2 to 3 s.
@@ -374,28 +391,35 @@ def train(
     if outputs:
         outputs.check()
     values["mix"] = values["mix"] or DEFAULT_MIX + (VIDEO_SHARE if clips else "")
-    painting_alone = photos_dir is None and not steady  # neither photographs nor a model are given
-    usual_steps = STEADY_STEPS if steady else FITTED_STEPS if painting_alone else DEFAULT_STEPS
+    painting_alone = photos_dir is None and not model  # neither photographs nor a model are given
+    usual_steps = FITTED_STEPS if painting_alone else DEFAULT_STEPS
+    if model:
+        usual_steps = STEADY_STEPS if steady else COPY_STEPS
     values["steps"] = values["steps"] or usual_steps
-    values["end_factor"] = values["end_factor"] or (FITTED_DECAY if painting_alone or steady else 1.0)
+    values["end_factor"] = values["end_factor"] or (FITTED_DECAY if painting_alone or model else 1.0)
     if iterations is None and not painting_alone:
-        iterations = ITERATIONS
+        iterations = COPY_ITERATIONS if copied else ITERATIONS
     if iterations is None and minutes is None:
         iterations, minutes = (FITTED_ITERATIONS, None) if shared else (None, FITTED_MINUTES)
     nearest = str(init) == NEAREST or init is None and painting_alone
-    if nearest and steady:
-        raise FavError(f"--init {NEAREST}: expected with a painting; with --steady there is none")
+    if nearest and model:
+        raise FavError(f"--init {NEAREST}: expected with a painting; with {model_flag} there is none")
     init = style_file(init) if init and str(init) not in (NEAREST, NO_STYLE) else None
     notes_before: list[str] = []
-    if steady:
+    if model:
+        if not os.path.exists(model):  # before a loss network is downloaded
+            what = "the name of a style or a file" if copied else "a file"
+            raise FavError(f"{model_flag}: expected {what}, got {model}, which does not exist")
         if painted := [name for name in PAINTING_OPTIONS if _typed(context, name)]:
             flag = next(one.opts[0] for one in context.command.params if one.name == painted[0])
-            raise FavError(f"{flag}: expected with a painting; with --steady there is none")
-        values |= {name: value for name, value in STEADY.items() if not _typed(context, name)}
-        loss_network, notes_before = _steady_network(loss_network, _typed(context, "loss_network"))
+            raise FavError(f"{flag}: expected with a painting; with {model_flag} there is none")
+        values |= {name: value for name, value in (STEADY if steady else COPY).items() if not _typed(context, name)}
+        loss_network, notes_before = _network_for_model(loss_network, _typed(context, "loss_network"))
     elif loss_network == "none":
-        raise FavError("--loss-network none: expected with --steady alone; a painting is seen through a network")
-    config = TrainingConfig(style=style_image.name, steady=steady is not None, **values)
+        raise FavError(
+            "--loss-network none: expected with --steady or --copy alone; a painting is seen through a network"
+        )
+    config = TrainingConfig(style=style_image.name, steady=steady is not None, copied=copied is not None, **values)
     config.check(clips is not None)
     sources = TrainingInputs(style_image, photos_dir, loss_network, clips, init, nearest, video, device, threads)
     if shared:
@@ -450,16 +474,16 @@ def _train_here(
 
 
 def _parse_arguments(
-    context: click.Context, inputs: tuple[Path, ...], steady: Path | None, video: Path | None
+    context: click.Context, inputs: tuple[Path, ...], model: Path | None, video: Path | None
 ) -> tuple[Path, Path | None, Path]:
     """Assign the arguments. Returns the painting or model, the folder of photographs (or None), and the new style."""
-    expected = "PHOTOS_DIR OUT" if steady else "STYLE_IMAGE PHOTOS_DIR OUT"
-    most, without = expected.count(" ") + 1, "with --steady no painting is needed"
+    expected = "PHOTOS_DIR OUT" if model else "STYLE_IMAGE PHOTOS_DIR OUT"
+    most, without = expected.count(" ") + 1, "with --steady and --copy no painting is needed"
     if len(inputs) > most:
-        raise FavError(f"expected {expected}, got {len(inputs)} arguments{f'; {without}' if steady else ''}")
+        raise FavError(f"expected {expected}, got {len(inputs)} arguments{f'; {without}' if model else ''}")
     if not inputs:
         raise click.UsageError(f"Missing argument '{expected.split()[0]}'.", context)
-    style_image, *rest = (steady, *inputs) if steady else inputs
+    style_image, *rest = (model, *inputs) if model else inputs
     *folders, out = rest if rest else [Path(f"{style_image.stem}.safetensors")]
     photos_dir = folders[0] if folders else None
     if style_image.is_dir() or photos_dir and photos_dir.is_file():
@@ -477,8 +501,8 @@ def _typed(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) == ParameterSource.COMMANDLINE
 
 
-def _steady_network(name: str, typed: bool) -> tuple[str, list[str]]:
-    """The loss network of --steady, and notes. It is `none` if the default network is not available."""
+def _network_for_model(name: str, typed: bool) -> tuple[str, list[str]]:
+    """The loss network of --steady and --copy, and notes. It is `none` if the default network is not available."""
     from fav.perceptual.pretrained import PUBLISHED, cached_network
 
     if typed or name not in PUBLISHED:

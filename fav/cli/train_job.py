@@ -105,21 +105,21 @@ def shared_of(inputs: Sequence[Path]) -> Path | None:
 
 
 def sort_for_share(
-    shared: Path, words: Sequence[Path], steady: Path | None
+    shared: Path, words: Sequence[Path], model: Path | None
 ) -> tuple[tuple[Path, ...], Path | None, Path | None]:
     """The paintings (or the model), the folder of photographs or None, and the style to write or None.
 
     Raises:
         FavError: the words are not as expected.
     """
-    expected = f"SHARED {'' if steady else 'STYLE_IMAGE… '}[PHOTOS_DIR] [OUT.safetensors]"
-    paintings, photos, out = [steady] if steady else [], None, None
+    expected = f"SHARED {'' if model else 'STYLE_IMAGE… '}[PHOTOS_DIR] [OUT.safetensors]"
+    paintings, photos, out = [model] if model else [], None, None
     for word in words:
         if word.is_dir() and photos is None and out is None:
             photos = word
         elif word.suffix == ".safetensors" and out is None:
             out = word
-        elif not steady and photos is None and out is None and not word.is_dir():
+        elif not model and photos is None and out is None and not word.is_dir():
             paintings.append(word)
         else:
             raise FavError(f"expected {expected}, got {word} where it does not fit")

@@ -43,7 +43,7 @@ class TrainingChain(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         label: for people, such as `wave, seed 3`.
-        style_image: the painting, or the image model of --steady.
+        style_image: the painting, or the model of --steady or --copy.
         init: the style that it begins with; None: random weights.
         began_with: the name of that style.
         recipe: a `fav.training.config.TrainingConfig`, complete.

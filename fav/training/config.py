@@ -32,8 +32,16 @@ STEADY = {  # other defaults of --steady; with a painting's weights for steadine
     "temporal_weight": 60.0,
     "forgetting_weight": 30.0,
 }
+COPY_STEPS = "0:1,85%:2"
+COPY_ITERATIONS = 1000
+COPY = {  # other defaults of --copy: the model's films are steady, so nothing else makes the new style steady
+    **STEADY,
+    "temporal_weight": 0.0,
+    "forgetting_weight": 0.0,
+}
 LATER = {  # fields that older saved states lack, with the values that they stand for
     "steady": False,
+    "copied": False,
     "pixel_weight": 0.0,
     "pixel_loss": "l2",
     "style_layers": "",
@@ -50,7 +58,7 @@ class TrainingInputs:
     """The files that a training reads, and the device it runs on.
 
     Attributes:
-        style_image: the painting; with --steady, the image model.
+        style_image: the painting; with --steady, the image model; with --copy, the style.
         photos: directory of photographs; None: frames of `video`, or the built-in pictures.
         loss_network: a name, or a path.
         clips: directory of video clips; None: none.
@@ -113,6 +121,7 @@ class TrainingConfig:
         pooling: of the loss network.
         holes: fraction of steps with random holes in the reliability.
         steady: the style file is an image model, whose pictures are the targets.
+        copied: the style file is a style, whose pictures are the targets.
         pixel_loss: one of PIXEL_LOSSES, between pictures and targets (without a model: the photographs).
         style_layers: layers of the loss network with weights; "": its own, with equal weights. So are content_layers.
         decay_every: iterations after which the learning rate is multiplied by decay_factor; 0: never.
@@ -154,6 +163,7 @@ class TrainingConfig:
     precision: str = "auto"
     seed: int = 0
     steady: bool = False
+    copied: bool = False
     pixel_weight: float = 0.0
     pixel_loss: str = "l2"
     style_layers: str = ""
@@ -182,6 +192,11 @@ class TrainingConfig:
         """A tag in the files of this training and of no other. (The table of losses has none.)"""
         words = json.dumps(self.to_json(), sort_keys=True).encode()
         return f"fav training {hashlib.blake2b(words, digest_size=16).hexdigest()}"
+
+    @property
+    def taught(self) -> bool:
+        """Whether the pictures of a model are the targets, instead of a painting's strokes."""
+        return self.steady or self.copied
 
     @property
     def most_steps(self) -> int:

@@ -16,7 +16,7 @@ def logged_losses(config: TrainingConfig) -> list[str]:
     """Return the names of the losses that a training uses."""
     weights = {"forgetting": config.forgetting_weight, "pixel": config.pixel_weight}
     unused = {name for name, weight in weights.items() if not weight}
-    if config.steady:
+    if config.taught:
         unused |= {"palette"} if config.loss_network else {"content", "style", "palette"}
     return [name for name in LOSSES if name not in unused]
 

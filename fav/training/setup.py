@@ -25,16 +25,17 @@ from fav.training.checkpoint import check_same, load_state, restore
 from fav.training.config import StopCriteria, TrainingConfig, TrainingInputs, parse_layers, parse_scales
 from fav.training.contact_sheet import Samples, samples_of
 from fav.training.dataloader import Batches
+from fav.training.distill import MatchLoss, load_image_teacher, load_style_teacher
 from fav.training.image_folder import MIN_IMAGES, ImageFolder, built_in_photos, open_image_folder, video_stills
 from fav.training.loop import TrainingLoop
 from fav.training.loss_curves import logged_losses, table_mark
 from fav.training.nearest import Candidate, ranked
 from fav.training.net2wider import net2wider
 from fav.training.outputs import OutputPaths
-from fav.training.steady import MatchLoss, load_teacher
 from fav.training.trainer import Trainer, autocast
 from fav.training.video_clips import Clip, open_clips
 from fav.util.fingerprint import fingerprint
+from shared.command_names import command
 
 NO_NETWORK = "none"  # as the loss network: only pixels are compared
 REFERENCES = MIN_IMAGES // 2  # photographs by which the losses are normalized
@@ -117,7 +118,9 @@ def prepare_trainer(
     """
     painting, teacher, style_notes = None, None, []
     if config.steady:
-        teacher = load_teacher(inputs.style_image, device, config.crop)
+        teacher = load_image_teacher(inputs.style_image, device, config.crop)
+    elif config.copied:
+        teacher = load_style_teacher(inputs.style_image, device)
     else:
         painting = read_painting(inputs.style_image, config.style_size, config.style_crop, config.style_clean)
         style_notes += [painting.part, painting.note]
@@ -238,7 +241,8 @@ def _init_network(init: Path, config: TrainingConfig) -> StyleNetwork:
         return net2wider(network, config.arch or network.arch, config.seed)
     except FavError as error:
         raise FavError(
-            f"--init {init} with --arch {config.arch}: {error}; leave --arch out to keep that width"
+            f"--init {init} with --arch {config.arch}: {error}; leave --arch out to keep that width, "
+            f"or first copy the style to that architecture with {command('train')} --copy"
         ) from None
 
 
@@ -291,6 +295,7 @@ def style_metadata(trainer: Trainer, command: str, losses: dict[str, float]) -> 
     return {
         "style": config.style,
         **({"steadied": "an image model, whose own pictures were the target"} if config.steady else {}),
+        **({"copied": "a style, whose own pictures were the target"} if config.copied else {}),
         "command": command,
         **({"began_with": trainer.began_with} if trainer.began_with else {}),
         "iterations": str(trainer.iteration),

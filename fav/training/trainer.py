@@ -14,6 +14,7 @@ from fav.model.network import StyleNetwork
 from fav.perceptual.loss import OFFSETS, PerceptualLoss, as_tensor
 from fav.training.config import TrainingConfig
 from fav.training.dataloader import Batch
+from fav.training.distill import MatchLoss, Teacher
 from fav.training.losses import (
     history_loss,
     lattice_loss,
@@ -25,8 +26,7 @@ from fav.training.losses import (
     total_variation,
 )
 from fav.training.schedule import Schedule
-from fav.training.steady import MatchLoss, Teacher
-from fav.training.unroll import unroll
+from fav.training.unroll import network_input, unroll
 
 COLUMNS = (
     "content",
@@ -125,13 +125,11 @@ class Trainer:
         rng = np.random.default_rng((self.config.seed, self.iteration, self.config.batch))
         offset = rng.integers(OFFSETS, size=2).tolist()
         zoom = self.config.zoom ** rng.uniform(-1, 1)
-        target = torch.cat(frames)
-        if self.teacher:
-            target = self.teacher(target)
         directions = torch.from_numpy(rng.standard_normal((3, DIRECTIONS))).float().to(self.device)
         with autocast(self.config.precision, self.device):
             output = unroll(self.network, frames, [*batch.flow], [*batch.reliability], self.config.through)
             stylized = torch.cat(output.stylized)
+            target = self._targets(frames, output.warped, [*batch.reliability])
             content, style = self.perceptual_loss.losses(stylized, target, offset, zoom)
             history = content.new_zeros(())
             if self.config.forgetting_weight and len(batch.flow):
@@ -151,6 +149,17 @@ class Trainer:
             pixel = pixel_loss(stylized, target, self.config.pixel_loss)
         temporal = torch.stack(temporal).mean()
         return [content, style, total_variation(stylized), excess, temporal, history, lattice, palette, pixel]
+
+    def _targets(
+        self, frames: list[torch.Tensor], warped: list[torch.Tensor], reliability: list[torch.Tensor]
+    ) -> torch.Tensor:
+        """What the stylized frames should look like: the teacher's pictures, or the frames if there is no teacher."""
+        if not self.teacher:
+            return torch.cat(frames)
+        rest = (
+            network_input(frame, image.detach(), mask) for frame, image, mask in zip(frames[1:], warped, reliability)
+        )
+        return self.teacher(torch.cat([network_input(frames[0]), *rest]))
 
     def _weighted_sum(self, losses: list[torch.Tensor]) -> torch.Tensor:
         config = self.config
@@ -179,8 +188,8 @@ class Trainer:
         losses: list[list[float]] = []
         for photo in photos:
             frame = as_tensor(photo).to(self.device)
-            target = self.teacher(frame) if self.teacher else frame
             with autocast(self.config.precision, self.device):
+                target = self._targets([frame], [], [])
                 stylized = unroll(self.average, [frame], [], [], False).stylized[0]
                 content, style = self.perceptual_loss.losses(stylized, target)
             losses.append([*map(float, (content, style, pixel_loss(stylized, target, self.config.pixel_loss)))])

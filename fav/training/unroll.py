@@ -53,11 +53,11 @@ def unroll(
         if isinstance(norm, InstanceNorm)
     ]
     try:
-        stylized, warped = [_stylize(network, network_input(frames[0]))], []
+        stylized, warped = [run(network, network_input(frames[0]))], []
         for frame, flow, mask in zip(frames[1:], flows, reliability):
             previous = quantize_ste(stylized[-1] if bptt else stylized[-1].detach())
             warped.append(warp_tensor(previous, flow))
-            stylized.append(_stylize(network, network_input(frame, warped[-1], mask)))
+            stylized.append(run(network, network_input(frame, warped[-1], mask)))
     finally:
         for hook in hooks:
             hook.remove()
@@ -85,5 +85,6 @@ def mean_bgr(like: Tensor) -> Tensor:
     return torch.from_numpy(MEAN_BGR).to(like.device).view(1, 3, 1, 1)
 
 
-def _stylize(network: StyleNetwork, x: Tensor) -> Tensor:
+def run(network: StyleNetwork, x: Tensor) -> Tensor:
+    """Stylize inputs (N, 7, H, W) of `network_input`. The result is not clipped."""
     return network(x.contiguous(memory_format=torch.channels_last)).float() + mean_bgr(x)

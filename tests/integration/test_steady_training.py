@@ -1,4 +1,4 @@
-"""`fav train --steady`: an image model becomes a style with memory; and the options that a training has beside it."""
+"""`fav train --steady` and `--copy`: a model becomes a style; and the options that a training has beside it."""
 
 import csv
 from pathlib import Path
@@ -12,8 +12,9 @@ from fav.cli.tools import main
 from fav.model.checkpoints import load_style, style_facts
 from fav.training.checkpoint import load_state
 from fav.training.config import TrainingConfig, parse_layers
+from fav.training.distill import load_image_teacher
 from fav.training.losses import pixel_loss
-from fav.training.steady import load_teacher
+from fav.training.unroll import network_input
 from tests.helpers.commands import refused
 from tests.helpers.published_networks import Examples, randomized
 from tests.helpers.training_material import TINY
@@ -70,15 +71,43 @@ def test_the_models_pictures_are_learned_before_memory_and_with_small_weights_fo
 
 def test_a_teacher_gives_what_its_model_paints(candy):
     pictures = torch.randint(0, 256, (2, 3, 28, 32), generator=torch.Generator().manual_seed(0)).float()
-    taught = load_teacher(candy, torch.device("cpu"), 32)(pictures)
+    taught = load_image_teacher(candy, torch.device("cpu"), 32)(network_input(pictures))
     expected = load_style(candy)(pictures - torch.tensor((103.939, 116.779, 123.68)).view(1, 3, 1, 1))
     expected = (expected + torch.tensor((103.939, 116.779, 123.68)).view(1, 3, 1, 1)).clamp(0, 255)
     assert taught.shape == pictures.shape and (taught - expected).abs().max() <= 1
 
 
+def test_a_style_is_copied_to_another_architecture(style, photos, tmp_path):
+    out = tmp_path / "copy.safetensors"
+    arch = "c3s2-4,R4,U2,c3s1-3"
+    words = "--copy", style, photos, out, *FEW[2:], "--arch", arch, "--loss-network", "none", "--iterations", 30
+    result = call(*words)
+    assert result.exit_code == 0, result.output
+    rows = rows_of(tmp_path / "copy.losses.csv")
+    assert np.mean([row["pixel"] for row in rows[-10:]]) < 0.8 * np.mean([row["pixel"] for row in rows[:10]])
+    facts = style_facts(out)
+    assert (facts.in_channels, facts.arch, facts.metadata["style"]) == (7, arch, style.name)
+    assert "copied" in facts.metadata and f"--copy {style.name}" in facts.metadata["command"]
+    recipe = load_state(tmp_path / "copy.safetensors.training")["recipe"]
+    assert (recipe["copied"], recipe["temporal_weight"], recipe["pixel_weight"]) == (True, 0, 100)
+
+
+def test_a_copy_with_the_weights_of_its_style_is_perfect_also_with_memory(style, photos, tmp_path):
+    out = tmp_path / "out.safetensors"
+    words = "--copy", style, photos, out, *FEW[2:-1], "0:2", "--data-mix", "shift:1", "--init", style
+    assert call(*words, "--loss-network", "none", "--iterations", 1, "--lattice-weight", 0).exit_code == 0
+    (row,) = rows_of(tmp_path / "out.losses.csv")
+    assert row["steps"] == 2 and row["pixel"] < 1e-4, row  # targets are clipped to 0..255
+
+
 def test_what_cannot_be_made_steady_is_refused_before_any_work(candy, photos, painting, tmp_path, style):
     out = tmp_path / "out.safetensors"
     refused(call("--steady", candy, painting, photos, out), "expected PHOTOS_DIR OUT, got 3", "no painting is needed")
+    refused(call("--copy", candy, photos, out, "--loss-network", "none"), "expected a video model (7 channels)")
+    refused(call("--copy", "no_such_style", photos, out), "--copy: expected the name of a style or a file")
+    refused(call("--steady", "no_such.pth", photos, out), "--steady: expected a file, got no_such.pth")
+    refused(call("--copy", style, "--steady", candy, photos, out), "expected --steady or --copy, got both")
+    refused(call("--copy", style, photos, style), "exists")
     refused(call("--steady", style, photos, out, "--loss-network", "none"), "expected an image model (3 channels)")
     refused(call(painting, photos, out, "--loss-network", "none"), "--loss-network none: expected with --steady")
     refused(call("--steady", candy, photos, out, "--style-crop", "0,0,9,9"), "--style-crop: expected with a painting")

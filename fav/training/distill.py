@@ -1,4 +1,6 @@
-"""Distill an image model into a video style: the teacher's outputs are the targets, so no painting is needed.
+"""Distill a model into a style: the outputs of a teacher are the targets, so no painting is needed.
+
+The teacher is an image model, which the style makes steady, or a style of another architecture, which it copies.
 
 Source: knowledge distillation (Hinton, Vinyals, Dean 2015). The temporal losses are those of every training.
 """
@@ -11,18 +13,22 @@ import torch
 from torch import Tensor
 
 from fav.errors import FavError
+from fav.model.checkpoints import load_style
+from fav.model.devices import placed
 from fav.model.onnx_style import load_image_model
 from fav.model.runner import StyleRunner
 from fav.perceptual.loss import OFFSETS, gram
 from fav.perceptual.loss_network import LossNetwork
 from fav.perceptual.palette import downsample
+from fav.training.unroll import mean_bgr, run
 
-Teacher = Callable[[Tensor], Tensor]  # stylizes images (N, 3, H, W) float32 BGR, 0 to 255, without gradients
+# From the inputs of a video model (N, 7, H, W) to stylized images (N, 3, H, W) float32 BGR, 0 to 255, without gradients.
+Teacher = Callable[[Tensor], Tensor]
 TINY = 1e-12  # minimum of a divisor
 
 
-def load_teacher(path: Path, device: torch.device, crop: int) -> Teacher:
-    """Load an image model, and return a function that stylizes images with it.
+def load_image_teacher(path: Path, device: torch.device, crop: int) -> Teacher:
+    """Load an image model as a teacher. It sees the frame alone, not the previous result.
 
     Args:
         path: The model, as in `load_image_model`.
@@ -37,10 +43,27 @@ def load_teacher(path: Path, device: torch.device, crop: int) -> Teacher:
         raise FavError(f"--crop: expected at least {network.min_side} pixels for {path}, got {crop}")
     runner = StyleRunner(network, device=str(device))
 
-    def teacher(images: Tensor) -> Tensor:
+    def teacher(inputs: Tensor) -> Tensor:
+        images = inputs[:, :3] + mean_bgr(inputs)
         frames = images.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        stylized = np.stack([runner.stylize(np.ascontiguousarray(frame)) for frame in frames])
-        return torch.from_numpy(stylized).permute(0, 3, 1, 2).float().to(images.device)
+        with torch.autocast(inputs.device.type, enabled=False):
+            stylized = np.stack([runner.stylize(np.ascontiguousarray(frame)) for frame in frames])
+        return torch.from_numpy(stylized).permute(0, 3, 1, 2).float().to(inputs.device)
+
+    return teacher
+
+
+def load_style_teacher(path: Path, device: torch.device) -> Teacher:
+    """Load a style (a video model) as a teacher. It sees the previous result of the student, warped and masked.
+
+    Raises:
+        FavError: The style cannot be read, or is an image model.
+    """
+    network = placed(load_style(path, in_channels=7), device).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def teacher(inputs: Tensor) -> Tensor:
+        return run(network, inputs).clamp(0, 255)
 
     return teacher
 
