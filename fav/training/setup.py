@@ -14,7 +14,7 @@ from rich.progress import Progress
 from fav.errors import FavError
 from fav.model.architecture import WIDE_VIEW
 from fav.model.bundled_styles import named_styles
-from fav.model.checkpoints import load_style
+from fav.model.checkpoints import load_style, style_facts
 from fav.model.devices import best_precision, device_of, placed
 from fav.model.network import StyleNetwork
 from fav.perceptual.loss import PerceptualLoss, as_tensor
@@ -159,6 +159,8 @@ def prepare_trainer(
             config = replace(config, arch=start.arch, init_print=fingerprint(began_with))
     trainer = Trainer(config, losses, device, start, teacher)
     trainer.began_with = began_with.name if began_with else ""
+    if config.copied:
+        trainer.painting = style_facts(inputs.style_image).metadata.get("style", config.style)
     folder = replace(folder, notes=notes)
     return PreparedTraining(
         trainer, Batches(config, folder.photos, clips), samples, folder, tuple(style_notes), began_with
@@ -293,9 +295,9 @@ def style_metadata(trainer: Trainer, command: str, losses: dict[str, float]) -> 
     """The metadata of a style file on its training: file names, but no paths."""
     config = trainer.config
     return {
-        "style": config.style,
+        "style": trainer.painting,
         **({"steadied": "an image model, whose own pictures were the target"} if config.steady else {}),
-        **({"copied": "a style, whose own pictures were the target"} if config.copied else {}),
+        **({"copied": f"{config.style}, whose own pictures were the target"} if config.copied else {}),
         "command": command,
         **({"began_with": trainer.began_with} if trainer.began_with else {}),
         "iterations": str(trainer.iteration),

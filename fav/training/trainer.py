@@ -60,6 +60,7 @@ class Trainer:
         iteration: The number of finished iterations.
         seconds: Their total time.
         schedule: The number of steps in each iteration.
+        painting: The name of the painting that the style imitates, or of the model that taught it.
         began_with: The name of the style with whose weights the training began; "" if there is none.
         is_consistent: False while an iteration changes the state. It stays False after an interruption; the state must
             not be saved then.
@@ -82,7 +83,7 @@ class Trainer:
         self.history: list[list[float]] = []
         self.seconds, self.is_consistent = 0.0, True
         self.schedule = Schedule(config)
-        self.began_with = ""
+        self.painting, self.began_with = config.style, ""
 
     @property
     def iteration(self) -> int:

@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 
 from fav.cli.tools import main
-from fav.model.checkpoints import load_style, style_facts
+from fav.model.checkpoints import load_style, save_style, style_facts
 from fav.training.checkpoint import load_state
 from fav.training.config import TrainingConfig, parse_layers
 from fav.training.distill import load_image_teacher
@@ -79,6 +79,7 @@ def test_a_teacher_gives_what_its_model_paints(candy):
 
 def test_a_style_is_copied_to_another_architecture(style, photos, tmp_path):
     out = tmp_path / "copy.safetensors"
+    style = save_style(load_style(style), tmp_path / "starry.safetensors", {"style": "starry.jpg"})
     arch = "c3s2-4,R4,U2,c3s1-3"
     words = "--copy", style, photos, out, *FEW[2:], "--arch", arch, "--loss-network", "none", "--iterations", 30
     result = call(*words)
@@ -86,8 +87,8 @@ def test_a_style_is_copied_to_another_architecture(style, photos, tmp_path):
     rows = rows_of(tmp_path / "copy.losses.csv")
     assert np.mean([row["pixel"] for row in rows[-10:]]) < 0.8 * np.mean([row["pixel"] for row in rows[:10]])
     facts = style_facts(out)
-    assert (facts.in_channels, facts.arch, facts.metadata["style"]) == (7, arch, style.name)
-    assert "copied" in facts.metadata and f"--copy {style.name}" in facts.metadata["command"]
+    assert (facts.in_channels, facts.arch, facts.metadata["style"]) == (7, arch, "starry.jpg")
+    assert style.name in facts.metadata["copied"] and f"--copy {style.name}" in facts.metadata["command"]
     recipe = load_state(tmp_path / "copy.safetensors.training")["recipe"]
     assert (recipe["copied"], recipe["temporal_weight"], recipe["pixel_weight"]) == (True, 0, 100)
 
