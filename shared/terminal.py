@@ -12,11 +12,13 @@ import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import TextIO
 
 STREAMS = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
 # Signals that ask a node to leave; 1: after its task, 2: at once. A terminal that closes sends SIGHUP twice.
 LEAVE = {signal.SIGINT: 1, signal.SIGTERM: 1, signal.SIGHUP: 1, signal.SIGQUIT: 2}
+IMPORT_POLL_S = 0.05  # a signal during an import is sent again after this time
 HALT = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)  # Ctrl-Z, and terminal access of a background process
 
 
@@ -84,15 +86,23 @@ class Ended(KeyboardInterrupt):
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Raise `Ended` inside the context on SIGTERM and SIGHUP, as Ctrl-C raises KeyboardInterrupt.
+    """Raise KeyboardInterrupt inside the context on Ctrl-C, and `Ended` on SIGTERM and SIGHUP.
 
-    So unfinished files are removed. A signal that was ignored before (`nohup`) stays ignored. A terminal that closes
-    sends SIGHUP twice; the second one is ignored.
+    So unfinished files are removed. A signal that was ignored before (`nohup`, a shell's `&`) stays ignored. A terminal
+    that closes sends SIGHUP twice; the second one is ignored. While a module is imported, a signal waits for the end of
+    the import: some libraries drop an exception there, and go on with half of their names.
     """
     ending = False
 
-    def end(number: int, frame: object) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
         nonlocal ending
+        if _is_importing(frame):
+            again = threading.Timer(IMPORT_POLL_S, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         if number == signal.SIGHUP:
             leave_terminal()
             if ending:
@@ -104,13 +114,24 @@ def ended_by_signals() -> Iterator[None]:
         yield
         return
     before = {
-        number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP) if not is_ignored(number)
+        number: signal.signal(number, end)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if not is_ignored(number)
     }
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether the interrupted code is part of an import."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def halt(number: int) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from shared.errors import checked_imports
+from shared.startup import checked_imports
 
 with checked_imports():
     import click
