@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from fav.cli.common import one_line_errors
 from shared import attempts, results
+from shared import terminal as terminals
 from shared.claims import claimed
 from shared.startup import checked_imports
 from tests.helpers import toy_plan as toy
@@ -222,6 +223,18 @@ def test_signal_during_an_import_is_not_lost_and_leaves_no_half_module(tmp_path,
 
     result = CliRunner().invoke(command)
     assert result.exit_code == 128 + number and result.output == "whole: True\nstopped\n", result.output
+
+
+def test_signal_that_waits_for_an_import_says_so_and_a_second_ctrl_c_does_not_wait(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(terminals, "IMPORT_SILENCE_S", 0.1)
+    (tmp_path / "slow.py").write_text(
+        "import os, time\nos.kill(os.getpid(), 2)\ntime.sleep(0.4)\nos.kill(os.getpid(), 2)\ntime.sleep(9)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), terminals.ended_by_signals():
+        import slow  # noqa: F401  # pyright: ignore[reportMissingImports]
+    assert 0.3 < time.monotonic() - began < 5 and capfd.readouterr().err.count("Ctrl-C stops at once") == 1
 
 
 @pytest.mark.parametrize("ignored", [False, True])
