@@ -82,6 +82,15 @@ def check_place(out: Path, root: Path | None = None) -> Path:
     return out
 
 
+def check_suffix(out: Path, *suffixes: str) -> Path:
+    """Return `out`. Raises FavError if its name ends in none of these."""
+    if out.suffix.lower() not in suffixes:
+        raise FavError(
+            f"{out}: expected a name that ends in {' or '.join(suffixes)}, got {out.suffix or 'no suffix'}; choose another"
+        )
+    return out
+
+
 def place_for(wanted: Path) -> Path:
     """The path; if this user cannot write there, the same name in the current directory, and a line says so."""
     there = next(path for path in wanted.parents if path.exists())

@@ -139,9 +139,14 @@ def exclusive(path: Path) -> Iterator[Path]:
 
 
 def check_new(out: Path) -> Path:
-    """Return `out`. Raises FavError if the name is taken, or its directory is missing."""
+    """Return `out`. Raises FavError if the name is taken, or its directory is missing or cannot be written to."""
     if not out.parent.is_dir():
         raise FavError(f"{out}: expected an existing directory to write to, but there is no {out.parent}")
+    if not os.access(out.parent, os.W_OK | os.X_OK):
+        raise FavError(
+            f"{out}: expected a directory that this user may write to, got {out.parent}; choose another, or correct its "
+            f"permissions or mount"
+        )
     if kind_of(out):
         raise _taken(out)
     return out
