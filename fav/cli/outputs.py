@@ -33,7 +33,14 @@ def output_file(share: SharedDir, out: Path | None, default: Path, mark: str) ->
     if not out:
         share.system.refuse_symlink(default.parent)
     with new_file(out) if out else own_output(place_for(default), mark) as draft:
+        share_with_users(share, draft)
         yield draft
+
+
+def share_with_users(share: SharedDir, draft: Draft) -> None:
+    """Give a file in the shared directory its group and mode, whatever the umask. Others stay as they are."""
+    if Path(os.path.realpath(share.layout.root)) in Path(os.path.realpath(draft.private)).parents:
+        share.system.share_with_users(draft.fd)
 
 
 @contextmanager

@@ -161,7 +161,13 @@ def check_new_directory(out: Path, empty: bool = False) -> Path:
 
 def check_own(out: Path, mark: str) -> None:
     """Raise PathTakenError if the name is taken by anything but a file with the mark."""
-    if (kind := kind_of(out)) and not has_mark(out, mark):
+    kind = kind_of(out)
+    if kind == file_type(stat.S_IFREG) and not os.access(out, os.R_OK):
+        raise PathTakenError(
+            f"{out}: expected a free name, or a file that this user may read, got one without permission; correct its "
+            f"permissions, or choose another name"
+        )
+    if kind and not has_mark(out, mark):
         raise PathTakenError(
             f"{out}: expected a free name for a file, got {kind} that this program did not write for this; "
             f"move it away, or choose another name"
