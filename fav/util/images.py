@@ -159,7 +159,7 @@ def read_image(path: Path, deep: bool = False) -> np.ndarray:
     try:
         data = read_file(path, f"image {path}", MAX_BYTES)
     except OSError as error:
-        raise FavError(f"image {path}: expected a file that can be read; {error.strerror}") from error
+        raise FavError(f"image {path}: {error.strerror}") from error
     width, height = header_size(data) or (0, 0)
     if width * height > MAX_PIXELS:
         raise FavError(f"image {path}: expected at most {MAX_PIXELS} pixels, got {width}x{height}")
