@@ -261,8 +261,12 @@ def _errors_name(out: Path, private: Path) -> Iterator[None]:
 
 
 def _set_name(error: BaseException, out: Path, private: Path | None = None) -> None:
-    """Replace a temporary name in an error by the final one."""
+    """Replace a temporary name in an error by the final one. Errors of PyAV are replaced: their names cannot be set."""
     if not isinstance(error, OSError):
+        return
+    if isinstance(getattr(type(error), "filename", None), property):
+        if str(error.filename).startswith((DESCRIPTORS, str(private))):
+            raise OSError(error.errno, error.strerror, str(out)) from error
         return
     if str(error.filename).startswith((DESCRIPTORS, str(private))):
         error.filename = str(out)

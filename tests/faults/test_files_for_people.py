@@ -7,6 +7,8 @@ import tempfile
 import threading
 from pathlib import Path
 
+import av
+import click
 import cv2
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import torch
 from click.testing import CliRunner
 
 import coordinator
+from fav.cli.common import one_line_errors
 from fav.cli.outputs import own_output, place_for
 from fav.cli.tools import main
 from fav.errors import FavError
@@ -287,6 +290,21 @@ def test_report_and_preview_have_the_mode_and_group_of_the_shared_directory(job,
         os.umask(umask)
         root.chmod(mode)
         out.unlink(missing_ok=True)
+
+
+def test_error_of_the_video_library_names_the_file_and_is_one_line(tmp_path):
+    """As on a disk that is full: the name in an error of PyAV cannot be set."""
+    out = tmp_path / "film.mp4"
+
+    @click.command()
+    @one_line_errors
+    def command() -> None:
+        with new_file(out) as draft:
+            av.open(f"{draft.file}/part.mp4")
+
+    result = CliRunner().invoke(command)
+    assert result.exit_code == 2 and result.output.count("\n") == 1, result
+    assert result.output.startswith(f"error: {out}: ") and not list(tmp_path.iterdir())
 
 
 def as_nobody(what) -> str:
