@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The commands of the operator: submit, run, watch and repair jobs."""
 
-from shared.errors import checked_imports
+from shared.startup import checked_imports
 
 with checked_imports():
     import click

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A node: joins a shared directory, works on its jobs until they are done, leaves. See `fav.cli.node`."""
 
-from shared.errors import checked_imports
+from shared.startup import checked_imports
 
 with checked_imports():
     from fav.cli.node import node as main

@@ -2,6 +2,7 @@
 
 It knows nothing of video. From the bottom up:
 
+    startup             the imports of a command: Python, libraries, Ctrl-C
     errors              the root of every error that a user reads, and those of the job system
     command_names       how the user types a command: `fav status` or `coordinator.py status`
     option_types        types of options on command lines, and their error messages

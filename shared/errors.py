@@ -4,11 +4,7 @@ import errno
 import re
 import stat
 import sys
-from contextlib import contextmanager
 
-from shared.terminal import open_streams
-
-MIN_PYTHON = (3, 11)  # of Python
 MAX_LENGTH = 4000  # characters of a message
 # Invisible characters that Python counts as printable: with them, two different names look the same.
 INVISIBLE = re.compile(
@@ -24,8 +20,8 @@ FILE_TYPES = {
     stat.S_IFBLK: "a device",
     stat.S_IFCHR: "a device",
 }
-TYPES_BY_ERRNO = {errno.ELOOP: stat.S_IFLNK, errno.ENXIO: stat.S_IFSOCK, errno.ENODEV: stat.S_IFCHR}
 INSTALL = "bash install.sh, then use .venv/bin/python"
+TYPES_BY_ERRNO = {errno.ELOOP: stat.S_IFLNK, errno.ENXIO: stat.S_IFSOCK, errno.ENODEV: stat.S_IFCHR}
 
 
 def sanitize(text: object, most: int = 200) -> str:
@@ -53,28 +49,6 @@ def missing_dependency_message(error: ImportError) -> str:
 def is_own_module(error: ImportError) -> bool:
     """Whether a module of this program is missing: then the program is broken, not the installation of its libraries."""
     return (error.name or "").partition(".")[0] in ("fav", "shared")
-
-
-@contextmanager
-def checked_imports():
-    """Context for a command's imports: exits with one line if this Python is too old or lacks a library.
-
-    Opens closed standard streams first.
-    """
-    open_streams()
-    wrong = None
-    if sys.version_info < MIN_PYTHON:
-        wrong = f"{sys.executable}: expected Python {MIN_PYTHON[0]}.{MIN_PYTHON[1]} or newer, got {sys.version.split()[0]}; {INSTALL}"
-    try:
-        if wrong is None:
-            yield
-    except ImportError as error:
-        if is_own_module(error):
-            raise
-        wrong = missing_dependency_message(error)
-    if wrong is not None:
-        print(f"error: {wrong}", file=sys.stderr)
-        sys.exit(2)
 
 
 class UserError(Exception):

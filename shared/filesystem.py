@@ -291,6 +291,10 @@ class FileSystem:
         finally:
             self.os.close(fd)
 
+    def share_with_users(self, fd: int) -> None:
+        """Give a file that this process is writing the group and mode of the shared directory."""
+        self._set_owner_mode(fd, self.file_mode)
+
     def append(self, path: Path, data: bytes) -> None:
         """Append to a file; creates it if it is missing. Only one process may do so at a time."""
         self.refuse_symlink(path.parent)

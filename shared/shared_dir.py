@@ -137,6 +137,8 @@ def open_share(
         raise JobQueueError(f"{root}: expected a directory that all machines mount, got a file")
     system.root = root
     system.drop_directory_cache()
+    system.group = info.st_gid
+    system.file_mode = 0o600 | mode & 0o066
     if read_only:
         return _open_read_only(layout, system, files)
     if mode & stat.S_ISVTX:
@@ -144,8 +146,6 @@ def open_share(
             f"{root}: the directory is sticky (like /tmp), so users could not take over each "
             f"other's tasks; use a directory below it"
         )
-    system.group = info.st_gid
-    system.file_mode = 0o600 | mode & 0o066
     system.dir_mode = 0o700 | mode & 0o2077
     os.umask(os.umask(0o077) & ~(mode & 0o077))
     if hard_links is not None:

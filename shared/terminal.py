@@ -10,13 +10,17 @@ import stat
 import sys
 import termios
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import TextIO
 
 STREAMS = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
 # Signals that ask a node to leave; 1: after its task, 2: at once. A terminal that closes sends SIGHUP twice.
 LEAVE = {signal.SIGINT: 1, signal.SIGTERM: 1, signal.SIGHUP: 1, signal.SIGQUIT: 2}
+IMPORT_POLL_S = 0.05  # a signal during an import is sent again after this time
+IMPORT_SILENCE_S = 1.0  # after which a line says what a signal waits for
 HALT = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)  # Ctrl-Z, and terminal access of a background process
 
 
@@ -84,15 +88,28 @@ class Ended(KeyboardInterrupt):
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Raise `Ended` inside the context on SIGTERM and SIGHUP, as Ctrl-C raises KeyboardInterrupt.
+    """Raise KeyboardInterrupt inside the context on Ctrl-C, and `Ended` on SIGTERM and SIGHUP.
 
-    So unfinished files are removed. A signal that was ignored before (`nohup`) stays ignored. A terminal that closes
-    sends SIGHUP twice; the second one is ignored.
+    So unfinished files are removed. A signal that was ignored before (`nohup`, a shell's `&`) stays ignored. A terminal
+    that closes sends SIGHUP twice; the second one is ignored. While a module is imported, a signal waits for the end of
+    the import: some libraries drop an exception there, and go on with half of their names. A second Ctrl-C does not wait.
     """
-    ending = False
+    ending = resent = told = False
+    waiting: dict[int, float] = {}  # since when signals have been waiting for the end of an import
 
-    def end(number: int, frame: object) -> None:
-        nonlocal ending
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal ending, resent
+        impatient = number == signal.SIGINT and number in waiting and not resent
+        resent = False
+        if _is_importing(frame) and not impatient:
+            waiting.setdefault(number, time.monotonic())
+            again = threading.Timer(IMPORT_POLL_S, resend, (number,))
+            again.daemon = True
+            again.start()
+            return
+        waiting.clear()
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         if number == signal.SIGHUP:
             leave_terminal()
             if ending:
@@ -100,17 +117,40 @@ def ended_by_signals() -> Iterator[None]:
         ending = True
         raise Ended(number)
 
+    def resend(number: int) -> None:
+        nonlocal resent, told
+        if number not in waiting:  # the user repeated it
+            return
+        if not told and time.monotonic() > waiting[number] + IMPORT_SILENCE_S:
+            told = True
+            with suppress(OSError):
+                os.write(2, b"stopping as soon as the libraries are loaded; Ctrl-C stops at once\n")
+        resent = True
+        os.kill(os.getpid(), number)
+
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {
-        number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP) if not is_ignored(number)
+        number: signal.signal(number, end)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if not is_ignored(number)
     }
     try:
         yield
     finally:
+        waiting.clear()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether the interrupted code is part of an import."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def halt(number: int) -> None:

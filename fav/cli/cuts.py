@@ -7,7 +7,7 @@ from rich.progress import Progress
 
 from fav.cli.common import one_line_errors
 from fav.cli.options import FILE, FPS, RANGE, SOURCE, job_option, options
-from fav.cli.outputs import check_place
+from fav.cli.outputs import check_place, check_suffix
 from fav.errors import FavError
 from fav.pipeline.request import check_range
 from fav.util.atomic import check_new, new_file
@@ -33,8 +33,7 @@ def cuts(video: str, out: Path | None, range: tuple[int, int | None], cut_thresh
     check_range(*range)
     start, stop = range
     out = out or Path(f"{title(video)}.cuts.csv")
-    if out.suffix != ".csv":
-        raise FavError(f"{out}: expected a name that ends in .csv")
+    check_suffix(out, ".csv")
     sheet = out.with_suffix(".png")
     check_new(check_place(out))
     check_new(sheet)

@@ -9,7 +9,7 @@ from rich.progress import Progress
 
 from fav.cli.common import one_line_errors
 from fav.cli.options import FILE, FLOW, FPS, RANGE, SOURCE, job_option, limits, options
-from fav.cli.outputs import check_place
+from fav.cli.outputs import check_place, check_suffix
 from fav.errors import FavError
 from fav.flow import METHODS, Flow
 from fav.pipeline.request import check_range
@@ -129,8 +129,7 @@ def _of_pair(first: Path, second: Path, out: Path, make: Callable[[], Flow]) -> 
     from fav.flow.io import flow_picture, write_flo
     from fav.util.images import read_image
 
-    if check_new(check_place(out)).suffix != ".flo":
-        raise FavError(f"{out}: expected a name that ends in .flo")
+    check_suffix(check_new(check_place(out)), ".flo")
     check_new(out.with_suffix(".png"))
     a, b = read_image(first), read_image(second)
     if a.shape != b.shape:

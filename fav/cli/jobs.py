@@ -69,7 +69,7 @@ def submit(context: click.Context, shared: Path, video: str, style: Path, priori
             job.prioritize(node, priority)
 
 
-@click.command()
+@click.command(context_settings={"ignore_unknown_options": True})  # -5 is a priority
 @click.argument("shared", type=FILE)
 @click.argument("job")
 @click.argument("priority", type=PRIORITY)
@@ -78,8 +78,7 @@ def prioritize(shared: Path, job: str, priority: int) -> None:
     """Set which job the nodes work on first.
 
     PRIORITY is a number from -999 to 999; a job that never got one has 0. Nodes work on the jobs with the largest number
-    first. A node changes to a more urgent job after its current frame. Jobs of equal priority share the nodes. Write a
-    negative number after two dashes: prioritize SHARED JOB -- -5.
+    first. A node changes to a more urgent job after its current frame. Jobs of equal priority share the nodes.
     """
     click.echo(job_control.prioritize(open_existing(shared), job, priority))
 

@@ -116,6 +116,12 @@ def mask(
             raise FavError(
                 f"{path}: expected an image with white and black, got one gray level everywhere; draw the region in white"
             )
+    for number, ((moment, is_frame), _, _) in enumerate(images):  # what the container tells, before any work
+        if source.seconds and not is_frame and moment > source.seconds + 1:
+            option = "--also" if number else "--at"
+            raise FavError(
+                f"{option}: expected at most {source.seconds:.2f} s, the length of {video}, got {moment:g} s"
+            )
     timeline = Timeline()
     with new_directory(check_place(out)) as directory, Progress() as progress:
         bar = progress.add_task("looking for cuts", total=source.frames)
@@ -123,7 +129,10 @@ def mask(
         cuts = () if no_cuts else None
         for segment in index_segments(Path(video), None, cuts, settings, report_progress, cut_threshold):
             timeline.add(segment)
-        masks = {_frame_at(timeline, moment, video): image for moment, _, image in images}
+        masks = {
+            _frame_at(timeline, moment, video, "--also" if number else "--at"): image
+            for number, (moment, _, image) in enumerate(images)
+        }
         if len(masks) < len(images):
             raise FavError("--also: expected masks that were drawn on different frames, got two for one frame")
         progress.update(bar, description="carrying the mask", completed=0, total=timeline.end)
@@ -141,16 +150,20 @@ def mask(
     click.echo(f"done: {out}, {found.frames} masks; --mask '{out / PATTERN}' takes them")
 
 
-def _frame_at(timeline: "Timeline", at: tuple[float, bool], video: str) -> int:
+def _frame_at(timeline: "Timeline", at: tuple[float, bool], video: str, option: str) -> int:
     """The frame of a moment. Raises FavError if the video ends before."""
     number, is_frame = at
     frames = timeline.indexed_frames
     if is_frame:
         if number >= frames:
-            raise FavError(f"--at: expected a frame below {frames}, the number of frames of {video}, got {number:.0f}f")
+            raise FavError(
+                f"{option}: expected a frame below {frames}, the number of frames of {video}, got {number:.0f}f"
+            )
         return int(number)
     index = timeline.index
     end = index.seconds(frames - 1)
     if number > end + 1:
-        raise FavError(f"--at: expected at most {end:.2f} s, the time of the last frame of {video}, got {number:g} s")
+        raise FavError(
+            f"{option}: expected at most {end:.2f} s, the time of the last frame of {video}, got {number:g} s"
+        )
     return max((frame for frame in range(frames) if index.seconds(frame) <= number), default=0)

@@ -33,7 +33,14 @@ def output_file(share: SharedDir, out: Path | None, default: Path, mark: str) ->
     if not out:
         share.system.refuse_symlink(default.parent)
     with new_file(out) if out else own_output(place_for(default), mark) as draft:
+        share_with_users(share, draft)
         yield draft
+
+
+def share_with_users(share: SharedDir, draft: Draft) -> None:
+    """Give a file in the shared directory its group and mode, whatever the umask. Others stay as they are."""
+    if Path(os.path.realpath(share.layout.root)) in Path(os.path.realpath(draft.private)).parents:
+        share.system.share_with_users(draft.fd)
 
 
 @contextmanager
@@ -79,6 +86,15 @@ def check_place(out: Path, root: Path | None = None) -> Path:
                 f"{out}: expected a place outside of {below}, where nodes write and remove files; choose another"
             )
         below = above
+    return out
+
+
+def check_suffix(out: Path, *suffixes: str) -> Path:
+    """Return `out`. Raises FavError if its name ends in none of these."""
+    if out.suffix.lower() not in suffixes:
+        raise FavError(
+            f"{out}: expected a name that ends in {' or '.join(suffixes)}, got {out.suffix or 'no suffix'}; choose another"
+        )
     return out
 
 

@@ -13,7 +13,7 @@ import click
 
 from fav.cli.common import one_line_errors, open_existing, open_read_only
 from fav.cli.options import FILE
-from fav.cli.outputs import mark_of, output_file, own_output, place_for, print_omitted, with_cure
+from fav.cli.outputs import mark_of, output_file, own_output, place_for, print_omitted, share_with_users, with_cure
 from fav.errors import FavError
 from fav.launch.program import COORDINATOR
 from fav.monitor.console import tell
@@ -87,6 +87,7 @@ def make(job: Job, film: Path, over: threading.Event) -> None:
         PreviewError: it fails, or `over` is set before it is done.
     """
     with own_output(film, mark_of("preview", job)) as draft:
+        share_with_users(job.share, draft)
         into = f"/proc/self/fd/{draft.fd}"
         made = subprocess.Popen(
             [*COMMAND, str(job.share.layout.root), job.name, "--into", into],

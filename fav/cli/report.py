@@ -6,7 +6,7 @@ import click
 
 from fav.cli.common import one_line_errors, open_read_only
 from fav.cli.options import FILE
-from fav.cli.outputs import mark_of, output_file, print_omitted, with_cure
+from fav.cli.outputs import check_suffix, mark_of, output_file, print_omitted, with_cure
 from fav.pipeline.job_control import resolve_job
 from fav.pipeline.training_job import is_training, training_of
 from fav.util.safe_path import resolve_input, resolve_inside
@@ -31,6 +31,8 @@ def report(shared: Path, job: str | None, out: Path | None) -> None:
     from fav.report.data import collect
     from fav.report.html import page
 
+    if out is not None:
+        check_suffix(out, ".html", ".htm")
     share = open_read_only(shared)
     found = resolve_job(share, job)
     if is_training(found):

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from fav.cli.common import one_line_errors
 from fav.cli.options import FILE
-from fav.cli.outputs import check_place
+from fav.cli.outputs import check_place, check_suffix
 from fav.errors import FavError, sanitize
 from fav.model.bundled_styles import SUFFIX, directory, named_styles, style_file, users_directory
 from fav.pipeline.arguments import check_style_name
@@ -39,9 +39,8 @@ def styles(words: tuple[Path, ...], sheet: Path | None) -> None:
     if len(words) > 1:
         raise FavError(f"styles: expected one style, got {len(words)} words")
     style = words[0] if words and not words[0].is_dir() else None
-    if sheet and sheet.suffix.lower() not in (".png", ".jpg"):
-        raise FavError(f"--sheet {sheet}: expected a name that ends in .png or .jpg")
     if sheet:
+        check_suffix(sheet, ".png", ".jpg")
         check_new(check_place(sheet))
     from fav.model.checkpoints import KINDS
     from fav.model.onnx_style import model_facts  # imports torch

@@ -123,7 +123,7 @@ def _stylize_pictures(request: Request, out: Path, threads: int | None, device: 
     from fav.pipeline.arguments import check_arguments
     from fav.pipeline.device_lock import acquire_device
     from fav.pipeline.over_time import mix_at_start
-    from fav.stylize.images import ImageSettings, plan_outputs, stylize_images
+    from fav.stylize.images import ImageSettings, entries_left_out, plan_outputs, stylize_images
 
     if others := sorted(request.given - OF_PICTURES):
         raise FavError(f"--{others[0].replace('_', '-')}: expected with a video; {request.video} is of pictures")
@@ -133,9 +133,11 @@ def _stylize_pictures(request: Request, out: Path, threads: int | None, device: 
             raise FavError(f"{flag}: expected a number, as pictures have no time, got {value}")
     source = Path(request.video)
     check_arguments(request.video, request.style)
-    pairs = plan_outputs(source, out)
+    pairs = plan_outputs(source, check_place(out))
     if not source.is_dir():
-        check_new(check_place(out))
+        check_new(out)
+    elif note := entries_left_out(source):
+        click.echo(note)
     device = acquire_device(device, backend)
     allowed = best_precision(device_of(device)) if request.precision == "auto" else request.precision
     network = load_mixture(request.style, mix_at_start(request.mix), temporal=False)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from shared.errors import checked_imports
+from shared.startup import checked_imports
 
 with checked_imports():
     import click
@@ -18,7 +18,7 @@ with checked_imports():
     from fav.cli.mask import mask
     from fav.cli.node import node
     from fav.cli.options import FILE, SizeType
-    from fav.cli.outputs import check_place
+    from fav.cli.outputs import check_place, check_suffix
     from fav.cli.share_argument import HINT, ShareGroup
     from fav.cli.styles import styles
     from fav.cli.stylize import stylize
@@ -76,8 +76,7 @@ def convert(model: Path, out: Path, layout: str | None) -> None:
     from fav.model.checkpoints import convert as write
     from fav.model.published import layout_names
 
-    if check_new(check_place(out)).suffix != ".safetensors":
-        raise FavError(f"{out}: expected a name that ends in .safetensors")
+    check_suffix(check_new(check_place(out)), ".safetensors")
     if layout is not None and layout not in layout_names():
         raise FavError(f"--layout: expected one of {', '.join(layout_names())}, got {layout!r}")
     click.echo(f"done: {write(model, out, layout)}")

@@ -210,6 +210,8 @@ def try_styles(
     count = source.frames or (round(length * source.rate) if length and source.rate else None)
     if moments is None:
         moments = tuple(length * part for part in MOMENTS) if length and count != 1 else (0.0,)
+    elif length and (late := next((moment for moment in moments if moment > length + 1), None)) is not None:
+        raise FavError(f"--at: expected at most {length:.2f} s, the length of {video}, got {late:g} s")
     device = acquire_device(device, backend)
     device_of(device)
     backend = choose(backend, device)

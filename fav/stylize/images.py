@@ -12,6 +12,7 @@ from fav.model.preprocessing import FILLS, fill_for
 from fav.model.runner import StyleRunner
 from fav.stylize.blend import blend, transfer_chroma
 from fav.stylize.settings import network_size
+from fav.util.atomic import check_new
 from fav.util.image_sequence import pattern_hint
 from fav.util.images import read_image, resize
 from fav.util.reading import read_file
@@ -21,6 +22,7 @@ WRITTEN_SUFFIXES = {".png", ".jpg", ".jpeg"}
 FILM_SUFFIXES = {".mp4", ".mkv", ".mov", ".webm"}
 JPEG_QUALITY = 95  # 0 to 100
 MAX_BYTES = 1 << 29
+SHOWN = 5  # names in a note
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,24 @@ def is_image_source(source: str, out: Path) -> bool:
     )
 
 
+def entries_left_out(source: Path) -> str:
+    """A note on what `plan_outputs` does not take of a directory; empty if it takes all. Hidden files are not counted."""
+    names = sorted(
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in source.iterdir()
+        if not (path.name.startswith(".") or _is_picture(path))
+    )
+    if not names:
+        return ""
+    shown = ", ".join(sanitize(name) for name in names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+    kinds = ", ".join(sorted(READ_SUFFIXES))
+    return f"left out, because only files that end in {kinds} are read: {len(names)} of {source}: {shown}"
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in READ_SUFFIXES and path.is_file()
+
+
 def plan_outputs(source: Path, out: Path) -> list[tuple[Path, Path]]:
     """Choose the images to read, and the path of each result.
 
@@ -91,15 +111,22 @@ def plan_outputs(source: Path, out: Path) -> list[tuple[Path, Path]]:
         raise FavError(f"{out}: expected a directory for the images of {source}, got a file")
     if out.resolve() == source.resolve():
         raise FavError(f"{out}: expected another directory than that of the source images")
-    found = sorted(path for path in source.iterdir() if path.suffix.lower() in READ_SUFFIXES and path.is_file())
+    if not out.is_dir():
+        check_new(out)
+    found = sorted(filter(_is_picture, source.iterdir()))
     if not found:
         raise FavError(f"{source}: expected images ({', '.join(sorted(READ_SUFFIXES))}), found none")
     pairs = [
         (path, out / (path.name if path.suffix.lower() in WRITTEN_SUFFIXES else f"{path.stem}.png")) for path in found
     ]
-    names = [target.name for _, target in pairs]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise FavError(f"{source}: expected images whose results have different names, got {repeated[0]} twice")
+    sources: dict[str, str] = {}
+    for path, target in pairs:
+        if other := sources.get(target.name):
+            raise FavError(
+                f"{source}: expected images whose results have different names, got {other} and {path.name}, which both "
+                f"become {target.name}; rename one, or move it to another directory"
+            )
+        sources[target.name] = path.name
     if taken := next((target for _, target in pairs if target.exists() or target.is_symlink()), None):
         raise FavError(f"{taken}: expected a new name, but the file exists; choose another directory")
     return pairs

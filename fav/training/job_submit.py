@@ -340,5 +340,5 @@ def style_names(paintings: Sequence[Path], out: str | None) -> tuple[str, ...]:
             f"OUT: expected one painting with a name for its style, got {len(paintings)} paintings and {out}"
         )
     if not out.endswith(FILES[0]):
-        raise FavError(f"{out}: expected a name that ends in {FILES[0]}")
+        raise FavError(f"{out}: expected a name that ends in {FILES[0]}, got {Path(out).suffix or 'no suffix'}")
     return (out,)

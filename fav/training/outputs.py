@@ -39,7 +39,9 @@ class OutputPaths:
     def check(self) -> None:
         """Raise FavError if the name of the style is invalid, or if other files have the names."""
         if self.out.suffix != ".safetensors":
-            raise FavError(f"{self.out}: expected a name that ends in .safetensors")
+            raise FavError(
+                f"{self.out}: expected a name that ends in .safetensors, got {self.out.suffix or 'no suffix'}"
+            )
         if not self.out.parent.is_dir():
             raise FavError(f"{self.out}: expected an existing directory to write to, but there is no {self.out.parent}")
         if not os.access(self.out.parent, os.W_OK):

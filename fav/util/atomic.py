@@ -139,9 +139,14 @@ def exclusive(path: Path) -> Iterator[Path]:
 
 
 def check_new(out: Path) -> Path:
-    """Return `out`. Raises FavError if the name is taken, or its directory is missing."""
+    """Return `out`. Raises FavError if the name is taken, or its directory is missing or cannot be written to."""
     if not out.parent.is_dir():
         raise FavError(f"{out}: expected an existing directory to write to, but there is no {out.parent}")
+    if not os.access(out.parent, os.W_OK | os.X_OK):
+        raise FavError(
+            f"{out}: expected a directory that this user may write to, got {out.parent}; choose another, or correct its "
+            f"permissions or mount"
+        )
     if kind_of(out):
         raise _taken(out)
     return out
@@ -156,7 +161,13 @@ def check_new_directory(out: Path, empty: bool = False) -> Path:
 
 def check_own(out: Path, mark: str) -> None:
     """Raise PathTakenError if the name is taken by anything but a file with the mark."""
-    if (kind := kind_of(out)) and not has_mark(out, mark):
+    kind = kind_of(out)
+    if kind == file_type(stat.S_IFREG) and not os.access(out, os.R_OK):
+        raise PathTakenError(
+            f"{out}: expected a free name, or a file that this user may read, got one without permission; correct its "
+            f"permissions, or choose another name"
+        )
+    if kind and not has_mark(out, mark):
         raise PathTakenError(
             f"{out}: expected a free name for a file, got {kind} that this program did not write for this; "
             f"move it away, or choose another name"
@@ -250,8 +261,12 @@ def _errors_name(out: Path, private: Path) -> Iterator[None]:
 
 
 def _set_name(error: BaseException, out: Path, private: Path | None = None) -> None:
-    """Replace a temporary name in an error by the final one."""
+    """Replace a temporary name in an error by the final one. Errors of PyAV are replaced: their names cannot be set."""
     if not isinstance(error, OSError):
+        return
+    if isinstance(getattr(type(error), "filename", None), property):
+        if str(error.filename).startswith((DESCRIPTORS, str(private))):
+            raise OSError(error.errno, error.strerror, str(out)) from error
         return
     if str(error.filename).startswith((DESCRIPTORS, str(private))):
         error.filename = str(out)

@@ -6,20 +6,23 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import click
+from shared.startup import checked_imports
 
-from shared.command_names import command
-from shared.errors import JobQueueError, sanitize
-from shared.filesystem import FileSystem
-from shared.fscheck import environment, peer_checks, visibility
-from shared.fscheck.finding import Finding, Verdict, failed, unfit
-from shared.fscheck.local_checks import NEEDED, QUICK, ScratchDir
-from shared.fscheck.peer_group import PeerGroup, UncheckedError
-from shared.mount import Mount, mount_of
-from shared.option_types import NumberType, WholeType
-from shared.settings import HEARTBEAT_S, LEASE_S, POLL_S
-from shared.shared_dir import open_share
-from shared.terminal import ended_by_signals, open_streams
+with checked_imports():
+    import click
+
+    from shared.command_names import command
+    from shared.errors import JobQueueError, sanitize
+    from shared.filesystem import FileSystem
+    from shared.fscheck import environment, peer_checks, visibility
+    from shared.fscheck.finding import Finding, Verdict, failed, unfit
+    from shared.fscheck.local_checks import NEEDED, QUICK, ScratchDir
+    from shared.fscheck.peer_group import PeerGroup, UncheckedError
+    from shared.mount import Mount, mount_of
+    from shared.option_types import NumberType, WholeType
+    from shared.settings import HEARTBEAT_S, LEASE_S, POLL_S
+    from shared.shared_dir import open_share
+    from shared.terminal import ended_by_signals, open_streams
 
 EXIT_UNFIT, EXIT_UNKNOWN, EXIT_STOPPED = 1, 2, 130
 DIRECTORY_NAME = "check-share"

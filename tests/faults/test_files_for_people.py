@@ -7,6 +7,8 @@ import tempfile
 import threading
 from pathlib import Path
 
+import av
+import click
 import cv2
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import torch
 from click.testing import CliRunner
 
 import coordinator
+from fav.cli.common import one_line_errors
 from fav.cli.outputs import own_output, place_for
 from fav.cli.tools import main
 from fav.errors import FavError
@@ -22,7 +25,16 @@ from fav.model.network import StyleNetwork
 from fav.pipeline.delivery import link_or_copy
 from fav.pipeline.spec import JobSpec
 from fav.training.outputs import OutputPaths
-from fav.util.atomic import CannotWriteError, PathTakenError, exclusive, has_mark, new_directory, new_file, own_file
+from fav.util.atomic import (
+    CannotWriteError,
+    PathTakenError,
+    check_own,
+    exclusive,
+    has_mark,
+    new_directory,
+    new_file,
+    own_file,
+)
 from shared.heartbeat import temporary_member
 from shared.shared_dir import open_share
 from shared.terminal import Ended, ended_by_signals
@@ -263,6 +275,38 @@ def test_report_and_preview_replace_only_their_own(job, command, name, tmp_path)
     out.unlink()
 
 
+@pytest.mark.parametrize("command, name", SHOWN.items())
+def test_report_and_preview_have_the_mode_and_group_of_the_shared_directory(job, command, name, tmp_path):
+    """A colleague with another umask is to read them, and to replace them."""
+    root, out = job.share.layout.root, job.share.layout.root / name
+    mode, umask = root.stat().st_mode, os.umask(0o077)
+    try:
+        root.chmod(0o2775)
+        assert call(command, root).exit_code == 0 and out.stat().st_mode & 0o777 == 0o664
+        assert out.stat().st_gid == root.stat().st_gid
+        elsewhere = tmp_path / f"mine{out.suffix}"
+        assert call(command, root, "--out", elsewhere).exit_code == 0 and elsewhere.stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(umask)
+        root.chmod(mode)
+        out.unlink(missing_ok=True)
+
+
+def test_error_of_the_video_library_names_the_file_and_is_one_line(tmp_path):
+    """As on a disk that is full: the name in an error of PyAV cannot be set."""
+    out = tmp_path / "film.mp4"
+
+    @click.command()
+    @one_line_errors
+    def command() -> None:
+        with new_file(out) as draft:
+            av.open(f"{draft.file}/part.mp4")
+
+    result = CliRunner().invoke(command)
+    assert result.exit_code == 2 and result.output.count("\n") == 1, result
+    assert result.output.startswith(f"error: {out}: ") and not list(tmp_path.iterdir())
+
+
 def as_nobody(what) -> str:
     """What a function says that another user runs, who may write to little."""
     if os.getuid() != 0:
@@ -288,6 +332,17 @@ def open_place():
     with tempfile.TemporaryDirectory() as place:
         os.chmod(place, 0o755)
         yield Path(place)
+
+
+def test_page_that_this_user_may_not_read_is_not_called_a_strangers(open_place):
+    page = open_place / "film.report.html"
+    page.write_text("fav report of 1")
+    page.chmod(0)
+    said = as_nobody(lambda: check_own(page, "fav report of 1"))
+    assert "a file that this user may read, got one without permission" in said
+    page.chmod(0o444)
+    assert as_nobody(lambda: check_own(page, "fav report of 1")) == "None"
+    assert "that this program did not write" in as_nobody(lambda: check_own(page, "fav report of 2"))
 
 
 def test_page_goes_into_the_current_directory_where_the_share_is_closed(open_place, monkeypatch):

@@ -15,7 +15,9 @@ from click.testing import CliRunner
 
 from fav.cli.common import one_line_errors
 from shared import attempts, results
+from shared import terminal as terminals
 from shared.claims import claimed
+from shared.startup import checked_imports
 from tests.helpers import toy_plan as toy
 from tests.helpers.checkout import ROOT
 from tests.helpers.job_system import make_share
@@ -199,6 +201,60 @@ def test_command_that_is_told_to_end_takes_its_unfinished_file_away(tmp_path, nu
     result = CliRunner().invoke(command)
     assert result.exit_code == 128 + number and result.output == "stopped\n", result
     assert not list(tmp_path.iterdir()) and signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_during_an_import_is_not_lost_and_leaves_no_half_module(tmp_path, monkeypatch, number):
+    """Some libraries drop every error of what they import, KeyboardInterrupt as well, and miss half of their names."""
+    (tmp_path / "dropping.py").write_text(
+        f"import os\ntry:\n    os.kill(os.getpid(), {int(number)})\n    for _ in range(1000):\n        pass\n"
+        "    whole = True\nexcept BaseException:\n    whole = False\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "dropping", raising=False)
+
+    @click.command()
+    @one_line_errors
+    def command() -> None:
+        import dropping  # pyright: ignore[reportMissingImports]
+
+        click.echo(f"whole: {dropping.whole}")
+        time.sleep(5)
+
+    result = CliRunner().invoke(command)
+    assert result.exit_code == 128 + number and result.output == "whole: True\nstopped\n", result.output
+
+
+def test_signal_that_waits_for_an_import_says_so_and_a_second_ctrl_c_does_not_wait(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(terminals, "IMPORT_SILENCE_S", 0.1)
+    (tmp_path / "slow.py").write_text(
+        "import os, time\nos.kill(os.getpid(), 2)\ntime.sleep(0.4)\nos.kill(os.getpid(), 2)\ntime.sleep(9)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), terminals.ended_by_signals():
+        import slow  # noqa: F401  # pyright: ignore[reportMissingImports]
+    assert 0.3 < time.monotonic() - began < 5 and capfd.readouterr().err.count("Ctrl-C stops at once") == 1
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_ctrl_c_while_a_command_starts_shows_no_traceback(ignored):
+    body = (
+        "import os, signal\nfrom shared.startup import checked_imports\n"
+        + "signal.signal(signal.SIGINT, signal.SIG_IGN)\n" * ignored
+        + "with checked_imports():\n    os.kill(os.getpid(), signal.SIGINT)\n    for _ in range(1000):\n        pass\n"
+        "print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
+    )
+    ended = subprocess.run([sys.executable, "-c", body], cwd=ROOT, capture_output=True, text=True)
+    expected = (0, "True\n") if ignored else (-signal.SIGINT, "")
+    assert (ended.returncode, ended.stdout) == expected and not ended.stderr, ended
+
+
+def test_ctrl_c_raises_again_after_the_imports_of_a_command():
+    before = signal.getsignal(signal.SIGINT)
+    with checked_imports():
+        pass
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_training_ends_after_its_iteration_when_the_terminal_goes():

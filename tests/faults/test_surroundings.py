@@ -56,7 +56,7 @@ def places(monkeypatch, tmp_path):
 # ---- streams
 STREAMS = """
 import os, sys
-from shared.errors import checked_imports
+from shared.startup import checked_imports
 with checked_imports():
     pass
 fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)

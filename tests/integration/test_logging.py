@@ -104,7 +104,7 @@ TOY_NODE = """
 import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from shared.errors import checked_imports
+from shared.startup import checked_imports
 with checked_imports():
     pass
 from fav.monitor.console import LogSettings, node_log

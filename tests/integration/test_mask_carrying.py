@@ -128,7 +128,7 @@ def test_what_appears_gets_the_mask_of_what_has_its_color():
     "words, complaint",
     [
         (("--at", "99f"), "expected a frame below 16"),
-        (("--at", "40"), "expected at most 0.60 s"),
+        (("--at", "40"), "expected at most 0.6"),
     ],
 )
 def test_moments_outside_of_the_video_are_refused_and_leave_nothing(video, middle, tmp_path, words, complaint):
