@@ -48,9 +48,6 @@ ONE_PASS = {
     "intra refresh.ts": "too few keyframes",
     "a.gif": "no keyframes to rely on",
     "theora.ogv": "no keyframes to rely on",
-    "hevc.mp4": "no keyframes to rely on",
-    "hevc open gop.mkv": "no keyframes to rely on",
-    "hevc 10 bit.mkv": "no keyframes to rely on",
     "ffv1 rgb.mkv": "no keyframes to rely on",
 }
 
