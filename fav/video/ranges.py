@@ -24,7 +24,7 @@ from av.error import FFmpegError
 
 from fav.errors import FavError
 from fav.util.image_sequence import is_sequence
-from fav.video.damage import find_gaps
+from fav.video.damage import GAP, PAUSE_S, find_gaps
 from fav.video.decoding import DecodedFrame, Decoder
 from fav.video.hevc import CodedPictures, WholePictures
 from fav.video.index import FrameIndex
@@ -434,8 +434,7 @@ def _decoded(
         raise UnusableRangeError("its packets are not those that were surveyed")
     if decoder.damage.found or decoder.read_error or decoder.clock_jumped:
         raise UnusableRangeError("parts of it are damaged")
-    if pictures:
-        _check_whole(decoder, watch, {frame.pts for frame in frames[:own]})
+    _check_none_missing(decoder, watch, [frame.pts for frame in frames], own, strict=pictures is not None)
     if len(decoder.formats) != 1:
         raise UnusableRangeError("frames change their size")
     if not own or following is not None and frames[own:] and frames[own].pts != following.pts:
@@ -446,9 +445,20 @@ def _decoded(
     return DecodedRange(index, own, decoder.formats[0], tuple(fact for fact in facts if fact[0] < own), changes)
 
 
-def _check_whole(decoder: Decoder, watch: _PacketWatch, found: set[int]) -> None:
-    """Raise UnusableRangeError unless each packet became a picture, and the decoder reported nothing."""
-    if decoder.messages:
+def _check_none_missing(decoder: Decoder, watch: _PacketWatch, times: list[int], own: int, strict: bool) -> None:
+    """Raise UnusableRangeError if frames are missing so that one pass would tell it, or for any reason if `strict`.
+
+    Args:
+        decoder: of the range.
+        watch: of its packets.
+        times: of its frames, and of those after them.
+        own: number of its frames.
+        strict: whether each packet must become a frame, and the decoder must report nothing.
+    """
+    missing = {time for time in times[:own] if time >= watch.start.pts} != watch.times
+    steps = np.diff(times)
+    longest, usual = (int(steps.max()), float(np.median(steps))) if len(steps) else (0, 0.0)
+    if decoder.messages and (strict or missing or longest > GAP * usual):
         raise UnusableRangeError(f"parts of it are damaged ({decoder.messages[0]})")
-    if {time for time in found if time >= watch.start.pts} != watch.times:
-        raise UnusableRangeError("pictures are missing")
+    if missing and (strict or longest * decoder.time_base > PAUSE_S):
+        raise UnusableRangeError("frames are missing")
