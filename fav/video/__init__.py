@@ -6,7 +6,7 @@ A video is the path of a file, or the printf pattern of a numbered image sequenc
     settings, container, probe          how to read a video; open it; its properties
     decoding, clock, deinterlacing      all frames in order; their times; interlaced frames
     index, reader, sampling             the index; frames by number; a few frames without an index
-    ranges                              parts that can be decoded independently
+    ranges, hevc, nal_units             parts that can be decoded independently; of HEVC; the units of its packets
     color, hdr, side_data               samples to BGR; HDR to SDR; data beside the samples
     spherical, spherical_matroska       the marks of 360° videos in MP4 and in Matroska
     tiff, truncation                    TIFF images; incomplete files

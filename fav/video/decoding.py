@@ -124,6 +124,10 @@ class DecodedFrame:
         """A small image, as `to_small_bgr` makes it, in a tenth of the time that `image` takes."""
         return to_small_bgr(self._av_frame(), long_side, self._fast)
 
+    def as_decoded(self) -> av.VideoFrame:
+        """The frame as FFmpeg's decoder returned it."""
+        return self._av_frame()
+
     def drop_pixels(self) -> None:
         """Drop the pixels and keep the rest: an index of 4K frames would not fit into memory otherwise."""
         self.crc  # noqa: B018
@@ -190,6 +194,8 @@ class Decoder(Iterator[DecodedFrame]):
         self._container_end = round(Fraction(length, av.time_base) / self.time_base) if length else 2**62
         self.read_error = None
         self.watch: Callable[[av.Packet], bool] | None = None  # returns for each packet whether to decode it
+        self.shows_all = False  # whether frames that the container leaves out (edit lists) are returned, too
+        self.heard_level, self.messages = av.logging.ERROR, []  # what the decoder logged, up to this level
         self.frame_pts: int | None = None  # the time stamp of the last frame, as the decoder gave it
         self._jumps: list[str] = []
         self._late_streams: list[str] = []
@@ -255,7 +261,7 @@ class Decoder(Iterator[DecodedFrame]):
 
     def note(self, frame: DecodedFrame) -> None:
         """Make the notes on a frame again, the last one that was read."""
-        self._note_format(frame._av_frame())
+        self._note_format(frame.as_decoded())
 
     def _note_format(self, frame: av.VideoFrame) -> None:
         """Record changes of size and pixel format, and what the film will not have as the source has it."""
@@ -411,11 +417,12 @@ class Decoder(Iterator[DecodedFrame]):
                 if self._from_start and self.timed and packet.pts is not None and not packet.is_discard:
                     self.damage.packet(packet.pts)
             try:
-                with ffmpeg_errors() as said:
-                    frames = codec.decode(packet)
+                with ffmpeg_errors(self.heard_level) as said:
+                    frames = codec.decode(_shown(packet) if self.shows_all and packet and packet.is_discard else packet)
             except FFmpegError:
                 self._fail(packet)
                 continue
+            self.messages += [line.strip() for _, _, line in said][: MAX_LISTED - len(self.messages)]
             if packet is not None and any(level <= av.logging.ERROR for level, _, _ in said):
                 self.damage.doubt(_time_of(packet))
             if self._tiff and packet is not None and not tiff.decodes(bytes(packet)):
@@ -537,6 +544,13 @@ def _opaque(frame: av.VideoFrame) -> bool:
         return False
     alpha = VideoReformatter().reformat(frame, format="yuva444p16le").planes[3]
     return int(np.frombuffer(memoryview(alpha), np.uint16).reshape(alpha.height, -1)[:, : alpha.width].min()) >= 0xFE00
+
+
+def _shown(packet: av.Packet) -> av.Packet:
+    """A copy of a packet that is not marked to be left out."""
+    copy = av.Packet(bytes(packet))
+    copy.pts, copy.dts, copy.duration, copy.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+    return copy
 
 
 def _time_of(packet: av.Packet) -> int | None:

@@ -18,14 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.logging
 import numpy as np
 from av.error import FFmpegError
 
 from fav.errors import FavError
 from fav.util.image_sequence import is_sequence
-from fav.video.damage import find_gaps
+from fav.video.damage import GAP, PAUSE_S, find_gaps
 from fav.video.decoding import DecodedFrame, Decoder
+from fav.video.hevc import CodedPictures, WholePictures
 from fav.video.index import FrameIndex
+from fav.video.nal_units import nal_units
 from fav.video.settings import DEFAULT_SETTINGS, SourceSettings
 from fav.video.shot_detection import FLASH, LONG_SIDE, RecordedDifferences
 from fav.video.truncation import broken_at, is_truncated
@@ -33,15 +36,15 @@ from fav.video.truncation import broken_at, is_truncated
 LEAST_RANGE = 240  # packets: shorter ranges would decode more of each other
 TAIL = 16  # frames of the next range that are decoded as well; cuts need 2 * FLASH + 1 of them
 LEAST_RANGES = 4  # fewer save no time
-FAR = 1 << 30
+FAR, LAST_PTS = 1 << 30, 1 << 62
 SEEK_BACK_S = (0, 5, 60)  # how many seconds before the packet's time to seek, one try after the other
 LEAST_TAIL = 2 * FLASH + 1
 assert LEAST_TAIL <= TAIL
 
 # Codecs whose keyframes need nothing before them, for all frames that are shown after them; besides those without prediction.
-# For H.264 and MPEG-1 and 2, see `_begins`. They were tried with damaged clips. Not among them are HEVC and FFV1: FFmpeg conceals
-# damage in them by frames before the keyframe, and does not say so.
-RESTARTING = {"h264", "mpeg1video", "mpeg2video", "mpeg4", "vp9"}
+# For H.264, HEVC and MPEG-1 and 2, see `_begins`. They were tried with damaged clips. Not among them is FFV1: FFmpeg conceals
+# damage in it by frames before the keyframe, and does not say so. So it does for HEVC, for which there is `fav.video.hevc`.
+RESTARTING = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp9"}
 CONCEALING = {"ffv1"}  # and without prediction
 SEQUENCE_HEADER = b"\0\0\1\xb3"  # ISO/IEC 13818-2, 6.2.2.1: sizes and quantizers
 
@@ -231,6 +234,7 @@ def _surveyed(decoder: Decoder, stop: int | None, least: int, report_progress: C
     if codec.canonical_name in CONCEALING or codec.canonical_name not in RESTARTING and not codec.intra_only:
         raise UnusableRangeError(f"{codec.canonical_name} has no keyframes to rely on")
     starts, sums = [], []
+    pictures = CodedPictures(decoder.stream.codec_context.extradata or b"") if _is_hevc(decoder) else None
     undivided = None  # the last two ranges as one, if the last one stays too short
     latest, seen, count = -(1 << 62), set(), 0
     for packet in decoder.packets():
@@ -241,7 +245,9 @@ def _surveyed(decoder: Decoder, stop: int | None, least: int, report_progress: C
             raise UnusableRangeError("packets are damaged, or two have the same time")
         if decoder.clock_jumped:
             raise UnusableRangeError("its clock jumps")
-        begins = not starts or sums[-1].packets >= least and packet.pts > latest and _begins(decoder, packet)
+        if pictures and (problem := pictures.problem(packet)):
+            raise UnusableRangeError(problem)
+        begins = not starts or sums[-1].packets >= least and packet.pts > latest and _begins(decoder, packet, pictures)
         if begins:
             if stop is not None and count > stop + TAIL:
                 ranges = [VideoRange(start, one.packets, one.value) for start, one in zip(starts, sums)]
@@ -270,35 +276,25 @@ def _with_enough(found: Survey) -> Survey:
     return found
 
 
-def _begins(decoder: Decoder, packet: av.Packet) -> bool:
+def _is_hevc(decoder: Decoder) -> bool:
+    return decoder.stream.codec_context.codec.canonical_name == "hevc"
+
+
+def _begins(decoder: Decoder, packet: av.Packet, pictures: CodedPictures | None) -> bool:
     """Whether, by the codec's rules, a decoder that begins here decodes all later frames correctly."""
     if not packet.is_keyframe or packet.is_discard:
         return False
     name = decoder.stream.codec_context.codec.canonical_name
+    if pictures:
+        return pictures.begins(packet)
     if name == "h264":
         # An IDR picture: ITU-T H.264, 7.4.1.2.4. Frames after other keyframes may refer to frames before these.
-        return {kind & 31 for kind in _units(packet, decoder.stream.codec_context.extradata or b"")} & set(
-            range(1, 6)
-        ) == {5}
+        extradata = decoder.stream.codec_context.extradata or b""
+        length_size = (extradata[4] & 3) + 1 if len(extradata) > 4 and extradata[0] == 1 else 0
+        return {unit[0] & 31 for unit in nal_units(bytes(packet), length_size)} & set(range(1, 6)) == {5}
     if name in ("mpeg1video", "mpeg2video"):
         return SEQUENCE_HEADER in bytes(packet)
     return True
-
-
-def _units(packet: av.Packet, extradata: bytes) -> set[int]:
-    """The first bytes of the NAL units of an H.264 packet. The extradata has the size of their length fields."""
-    data, found = bytes(packet), set()
-    if len(extradata) > 4 and extradata[0] == 1:
-        size, place = (extradata[4] & 3) + 1, 0
-        while place + size < len(data):
-            found.add(data[place + size])
-            place += size + int.from_bytes(data[place : place + size], "big")
-        return found
-    place = data.find(b"\0\0\1")
-    while 0 <= place < len(data) - 3:
-        found.add(data[place + 3])
-        place = data.find(b"\0\0\1", place + 3)
-    return found
 
 
 def decode_range(
@@ -348,13 +344,22 @@ class _NotThereError(FavError):
 
 @dataclass
 class _PacketWatch:
-    """Lets the packets of a range pass to the decoder, and computes their checksum."""
+    """Lets the packets of a range pass to the decoder, and computes their checksum.
+
+    Attributes:
+        start: where the range begins.
+        following: where the next one begins; None: it is the last one.
+        times: of the packets whose frames are those of the range.
+        unshown: times of packets whose frames are not shown.
+    """
 
     start: RangeStart
     following: RangeStart | None
     begun: bool = False
     over: bool = False
     sum: _Checksum = field(default_factory=_Checksum)
+    times: set[int] = field(default_factory=set)
+    unshown: set[int] = field(default_factory=set)
 
     def passes(self, packet: av.Packet) -> bool:
         """Whether a packet belongs to the range, or comes after it."""
@@ -367,6 +372,10 @@ class _PacketWatch:
             self.over |= following is not None and (packet.pts, packet.size) == (following.pts, following.size)
             if not self.over:
                 self.sum.add(packet)
+            if packet.pts is not None and packet.is_discard:
+                self.unshown.add(packet.pts)
+            elif packet.pts is not None and self.start.pts <= packet.pts < (following.pts if following else LAST_PTS):
+                self.times.add(packet.pts)
         return self.begun
 
 
@@ -382,14 +391,25 @@ def _decoded(
     following = known.ranges[number + 1].start if number + 1 < len(known.ranges) else known.end
     if number:
         decoder.seek(mine.start.pts - round(back_s / decoder.time_base))
+    pictures = WholePictures() if _is_hevc(decoder) else None
     watch = _PacketWatch(mine.start, following)
     decoder.watch = watch.passes
+    if pictures:
+        decoder.heard_level, decoder.shows_all = av.logging.WARNING, True
+        decoder.stream.codec_context.options = {"export_side_data": "film_grain"}  # and add none, so that it is noticed
     frames: list[DecodedFrame] = []
     facts: list[tuple[int, str]] = []
     changes = None if threshold is None else RecordedDifferences(threshold)
     own = 0
     for frame in decoder:
         report_progress()
+        if pictures:
+            codec = decoder.stream.codec_context
+            pictures.add(frame.as_decoded(), (codec.coded_width, codec.coded_height))
+            if pictures.problem:
+                raise UnusableRangeError(pictures.problem)
+            if frame.pts in watch.unshown:
+                continue
         if number and not frames:
             if frame.pts < mine.start.pts:
                 continue  # a frame of the range before
@@ -414,6 +434,7 @@ def _decoded(
         raise UnusableRangeError("its packets are not those that were surveyed")
     if decoder.damage.found or decoder.read_error or decoder.clock_jumped:
         raise UnusableRangeError("parts of it are damaged")
+    _check_none_missing(decoder, watch, [frame.pts for frame in frames], own, strict=pictures is not None)
     if len(decoder.formats) != 1:
         raise UnusableRangeError("frames change their size")
     if not own or following is not None and frames[own:] and frames[own].pts != following.pts:
@@ -422,3 +443,22 @@ def _decoded(
         raise UnusableRangeError("no frame of the next range follows")
     index = FrameIndex.of(frames, decoder.time_base)
     return DecodedRange(index, own, decoder.formats[0], tuple(fact for fact in facts if fact[0] < own), changes)
+
+
+def _check_none_missing(decoder: Decoder, watch: _PacketWatch, times: list[int], own: int, strict: bool) -> None:
+    """Raise UnusableRangeError if frames are missing so that one pass would tell it, or for any reason if `strict`.
+
+    Args:
+        decoder: of the range.
+        watch: of its packets.
+        times: of its frames, and of those after them.
+        own: number of its frames.
+        strict: whether each packet must become a frame, and the decoder must report nothing.
+    """
+    missing = {time for time in times[:own] if time >= watch.start.pts} != watch.times
+    steps = np.diff(times)
+    longest, usual = (int(steps.max()), float(np.median(steps))) if len(steps) else (0, 0.0)
+    if decoder.messages and (strict or missing or longest > GAP * usual):
+        raise UnusableRangeError(f"parts of it are damaged ({decoder.messages[0]})")
+    if missing and (strict or longest * decoder.time_base > PAUSE_S):
+        raise UnusableRangeError("frames are missing")

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from fav.video.ranges import DecodedRange, Survey, UnusableRangeError, decode_ra
 from fav.video.shot_detection import THRESHOLD
 from tests.helpers.cases import usual
 from tests.helpers.clips import CODECS, cut, ffmpeg, make, tone
+from tests.helpers.damage import copied
 
 SECONDS, LEAST = 6, 12
 # Three cuts, one of which is soon taken back, and a flash: within ranges and where they meet.
@@ -48,9 +50,6 @@ ONE_PASS = {
     "intra refresh.ts": "too few keyframes",
     "a.gif": "no keyframes to rely on",
     "theora.ogv": "no keyframes to rely on",
-    "hevc.mp4": "no keyframes to rely on",
-    "hevc open gop.mkv": "no keyframes to rely on",
-    "hevc 10 bit.mkv": "no keyframes to rely on",
     "ffv1 rgb.mkv": "no keyframes to rely on",
 }
 
@@ -182,6 +181,19 @@ def test_damage_is_never_taken_for_what_one_pass_gives(tmp_path, name):
             refused += 1
         assert got == pieces(index_segments(video, None, None))[: len(got)]
     assert refused
+
+
+def test_missing_frames_that_one_pass_tells_are_left_to_it(tmp_path):
+    """An IDR picture is missing, and the times have no gap: FFmpeg returns no frames until the next one, and reports nothing."""
+    whole = make(tmp_path / "a.mkv", "-c:v", "libx264", "-preset", "ultrafast", "-g", "12", seconds=4)
+    with av.open(str(whole)) as source:
+        data = [bytes(packet) for packet in source.demux(source.streams.video[0]) if packet.size]
+    video = copied(whole, data[:72] + data[73:], tmp_path / "b.mkv")
+    (one,) = index_segments(video, None, None)
+    assert "no frames for a time" in one.notes[0]
+    found = decoded(video, surveyed(video))
+    with pytest.raises(UnusableRangeError, match="frames are missing"):
+        list(index_of_ranges(found, None, None))
 
 
 def test_records_of_strangers_are_refused(tmp_path):
