@@ -1,8 +1,8 @@
-"""Make the pictures of docs/how-to/controls.md again, by the commands that the page shows, from the sample clip.
+"""Make the pictures of docs/how-to/controls.md again, by the commands that the page shows, from the sample clip; and sample.jpg.
 
     python docs/images/make.py
 
-Each picture is a row of versions of one frame, 320 pixels wide. It takes a few minutes on two cores.
+Each picture of that page is a row of versions of one frame, 320 pixels wide. It takes a few minutes on two cores.
 """
 
 import subprocess
@@ -15,9 +15,12 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 STYLE = "composition_vii"
-MIXED = "starry_night", "wave"  # the second was trained from the first
-FRAME = 12
+MIXED = "starry_night", "wave"
+SHOWN = "starry_night", "composition_vii", "wave", "the_scream"  # in sample.jpg
+FRAME, OTHER_FRAME = 12, 70  # of the two scenes of the clip
+WARM_UP = 6  # frames before it
 WIDTH = 320
+SCENE_WIDTH = 400  # in sample.jpg
 GAP = 4  # pixels between two versions
 
 
@@ -48,6 +51,19 @@ class Films:
         fav("stitch", self.share, job, "--out", out, *options)
         return self._frame(out)
 
+    def two_scenes(self, style: str | None) -> np.ndarray:
+        """A frame of each scene, one above the other, in a style (None: of the source), BGR uint8 (H, W, 3)."""
+        frames = []
+        for frame in (FRAME, OTHER_FRAME):
+            out = self.directory / f"{style}-{frame}"
+            strength = () if style else ("--strength", 0)
+            span = f"{frame - WARM_UP}:{frame + 1}"
+            fav("stylize", self.sample, style or STYLE, out / "frame_%04d.png", "--range", span, *strength)
+            image = cv2.imread(str(sorted(out.glob("*.png"))[-1]))
+            frames.append(cv2.resize(image, (SCENE_WIDTH, 225), interpolation=cv2.INTER_AREA))
+        gap = np.full((GAP, SCENE_WIDTH, 3), 255, np.uint8)
+        return np.vstack([frames[0], gap, frames[1]])
+
     def _frame(self, out: str) -> np.ndarray:
         frame = cv2.imread(str(sorted((self.share / out).parent.glob("*.png"))[FRAME]))
         return cv2.resize(frame, (WIDTH, round(frame.shape[0] * WIDTH / frame.shape[1])), interpolation=cv2.INTER_AREA)
@@ -71,6 +87,7 @@ def main() -> None:
     """Make all pictures."""
     with TemporaryDirectory() as directory:
         films = Films(Path(directory))
+        save("sample", *(films.two_scenes(style) for style in (None, *SHOWN)))
         style = films.make("style")
         source = films.stitch("style", "source", "--strength", 0)
         save(

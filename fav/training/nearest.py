@@ -18,7 +18,7 @@ from fav.training.net2wider import net2wider
 from fav.training.unroll import unroll
 
 TRIED_ON = 4  # images
-COSTLY = 1.5  # maximum cost, in multiplications of half width; with more, half an hour has too few iterations
+COSTLY = 0.5  # maximum cost, in multiplications of half width; with more, half an hour has fewer iterations
 SIDE = 256  # pixels per side of the frame for which multiplications are counted
 
 
@@ -56,7 +56,7 @@ def ranked(
 ) -> list[Candidate]:
     """Rank styles by the style loss and the palette loss of stylized images, the nearest first.
 
-    Image models are ignored, and networks with more than 1.5 times the multiplications of half width. With `arch`, styles
+    Image models are ignored, and networks with more than half of the multiplications of half width. With `arch`, styles
     that cannot be widened to it are ignored.
 
     Args:

@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner
 
 from fav.cli.tools import main
-from fav.model.architecture import DEFAULT_ARCH, HALF_WIDTH, WIDE_VIEW
+from fav.model.architecture import DEFAULT_ARCH, HALF_WIDTH, WIDE_VIEW, WIDE_VIEW_FULL
 from fav.model.checkpoints import load_style, save_style, style_facts
 from fav.perceptual.loss import PerceptualLoss, as_tensor
 from fav.training.checkpoint import load_state
@@ -115,7 +115,13 @@ def test_the_nearest_is_the_one_that_paints_most_like_the_painting(tmp_path):
 
 def test_networks_too_slow_for_half_an_hour_are_not_begun_with():
     half = multiplications(HALF_WIDTH)
-    assert multiplications(WIDE_VIEW) < half < COSTLY * half < multiplications(DEFAULT_ARCH)
+    assert (
+        multiplications(WIDE_VIEW)
+        < COSTLY * half
+        < multiplications(WIDE_VIEW_FULL)
+        < half
+        < multiplications(DEFAULT_ARCH)
+    )
     assert multiplications("c3s1-4,U2,d3") == 256**2 * (7 * 4 * 9 + 4 * 3 * 9)
 
 
@@ -229,4 +235,4 @@ def test_a_painting_alone_learns_from_built_in_pictures(tmp_path, monkeypatch):
     result = call(painting, "--loss-network", network, *FEW, "--iterations", 2)
     assert result.exit_code == 0 and "from 58 built-in pictures" in result.output, result.output
     assert re.search(r"begins with the style \w+, which paints most like it \(strokes \d", result.output)
-    assert load_style(tmp_path / "stripes.safetensors").arch == HALF_WIDTH
+    assert load_style(tmp_path / "stripes.safetensors").arch == WIDE_VIEW

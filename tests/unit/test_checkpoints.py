@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 
 from fav.errors import FavError
-from fav.model.architecture import DEFAULT_ARCH
+from fav.model.architecture import DEFAULT_ARCH, WIDE_VIEW, WIDE_VIEW_FULL
 from fav.model.checkpoints import architecture_of, convert, load_style, save_style, style_facts
 from fav.model.network import StyleNetwork
 from fav.model.torch7 import TorchObject
@@ -155,14 +155,12 @@ def test_conversion_keeps_half_precision_where_it_is_exact(tmp_path):
 def test_bundled_styles_are_small_video_models_that_tell_where_they_come_from(path):
     facts = style_facts(path)
     painting = f"{path.stem.removesuffix('_full')}.jpg"
-    half = "c9s1-16,d32,d64,R64,R64,R64,R64,R64,U2,c3s1-32,U2,c9s1-3"
-    assert facts.in_channels == 7 and facts.arch == (DEFAULT_ARCH if path.stem.endswith("_full") else half)
+    assert facts.in_channels == 7 and facts.arch == (WIDE_VIEW_FULL if path.stem.endswith("_full") else WIDE_VIEW)
     assert facts.metadata["style"] == painting
-    assert (
-        facts.metadata.get("command", "").startswith(f"fav train {painting} ") or "begun with" in facts.metadata["note"]
-    )
+    command = facts.metadata["command"]
+    assert command.startswith(f"fav train {painting} ") or f"--copy {path.name}" in command
     assert architecture_of(load_style(path, in_channels=7).state_dict()) == facts.arch
-    assert path.stat().st_size < 3.5e6
+    assert path.stat().st_size < (8e6 if path.stem.endswith("_full") else 2.1e6)
 
 
 def test_the_wrong_number_of_channels_is_refused(tmp_path):

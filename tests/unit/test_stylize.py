@@ -246,6 +246,6 @@ def test_the_bundled_style_keeps_a_film_steadier_than_frames_alone():
 
     chained = list(Recurrence(runner).film(links))
     alone = [runner.stylize(picture) for picture in frames]
-    assert unrest(chained) < 0.97 * unrest(alone)  # frames alone are nearly as steady: the training has made them so
+    assert unrest(chained) < 0.99 * unrest(alone)  # frames alone are nearly as steady: the training has made them so
     astray = [(picture, link and FlowField(-link.flow - 3, link.reliability)) for picture, link in links]
     assert unrest(list(Recurrence(runner).film(astray))) > unrest(alone)
