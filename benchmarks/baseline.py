@@ -15,7 +15,7 @@ import torch.nn.functional as F
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.clips import FULL_WIDTH, SHIPPED, clip_of
+from benchmarks.clips import clip_of, untrained
 from benchmarks.steps import Measured, measure_node, measured
 from fav.cli.common import one_line_errors
 from fav.cli.options import FILE, SizeType
@@ -75,14 +75,15 @@ def main(
     """Print a table of what the procedure of 2020 and a node of this program take for a film of VIDEO in STYLE.
 
     Both are whole commands, from the video file to the film, in turns; ours with its default flow, with that of
-    2020, and with that at half size. Without a STYLE there are two tables: for a style of full width, and for one of half width.
+    2020, and with that at half size. The procedure of 2020 knows the authors' network alone. Without a STYLE there are two tables: for that network in full width,
+    and in half width, with random weights.
     Steps of a node are measured one after the other; "whole" is a node as it works, with flow beside the network.
     """
     threads = threads or len(os.sched_getaffinity(0))
     click.echo(f"cutting {frames} frames, then {rounds} rounds of 7 films for each style …", err=True)
     with tempfile.TemporaryDirectory(prefix="baseline-") as place:
         clip = clip_of(video, Path(place), size, frames)
-        for path in [style] if style else [FULL_WIDTH, SHIPPED]:
+        for path in [style] if style else [untrained(Path(place), name) for name in ("full", "half")]:
             click.echo(f"\n{path.name}, {size[0]}x{size[1]}, {frames} frames, {threads} threads; {speeds(threads)}")
             print_table(compared(clip, path, spynet, frames, threads, rounds), frames)
 

@@ -1,13 +1,26 @@
-"""What the benchmarks work on: a clip of any size cut from a video, and shipped styles of two widths."""
+"""What the benchmarks work on: a clip of any size cut from a video, and a style."""
 
 import subprocess
 from pathlib import Path
 
+import torch
+
 from fav.errors import FavError
+from fav.model.architecture import PRESETS
+from fav.model.checkpoints import save_style
+from fav.model.network import StyleNetwork
 
 STYLES = Path(__file__).resolve().parent.parent / "styles"
 SHIPPED = STYLES / "starry_night.safetensors"
-FULL_WIDTH = STYLES / "composition_vii_full.safetensors"
+
+
+def untrained(place: Path, name: str) -> Path:
+    """Write a style with random weights as PLACE/NAME.safetensors: its pictures mean nothing, its work is that of a trained one.
+
+    `name`: an architecture, as in `--arch`; `full` is that of the authors.
+    """
+    torch.manual_seed(0)
+    return save_style(StyleNetwork(PRESETS[name], 7), place / f"{name}.safetensors")
 
 
 def clip_of(video: Path, place: Path, size: tuple[int, int], frames: int) -> Path:

@@ -240,7 +240,7 @@ def test_clips_are_learned_from(words, tmp_path, clip):
     (("--arch", "c9s1-4,d6"), "expected an output of the size of the frame"),
     (("--arch", "c9s1-4,x6"), "got 'x6'"),
     (("--arch", "c9s1-4"), "expected 3 channels at the end"),
-    (("--arch", "wideview"), "expected wide-view, half, full or a string of layers, got 'wideview'"),
+    (("--arch", "wideview"), "expected wide-view, wide-view-full, half, full or a string of layers, got 'wideview'"),
     (("--data-mix", "shift:1,video:2"), "expected video with --clips"),
     (("--data-mix", "shift:-1"), "--data-mix"),
     (("--num-frame-steps", "5:1"), "--num-frame-steps"),

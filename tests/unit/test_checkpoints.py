@@ -159,7 +159,6 @@ def test_bundled_styles_are_small_video_models_that_tell_where_they_come_from(pa
     assert facts.metadata["style"] == painting
     command = facts.metadata["command"]
     assert command.startswith(f"fav train {painting} ") or f"--copy {path.name}" in command
-    assert architecture_of(load_style(path, in_channels=7).state_dict()) == facts.arch
     assert path.stat().st_size < (8e6 if path.stem.endswith("_full") else 2.1e6)
 
 
