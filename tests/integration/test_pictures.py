@@ -96,7 +96,9 @@ def test_what_makes_no_sense_for_pictures_is_refused(photo, style, tmp_path):
     refused(fav("stylize", tmp_path / "empty", style, tmp_path / "to"), "expected images (.bmp")
     refused(fav("stylize", tmp_path, style, tmp_path), "expected another directory")
     cv2.imwrite(str(tmp_path / "photo.webp"), picture(5, 24, 32))
-    refused(fav("stylize", tmp_path, style, tmp_path / "to"), "got photo.png and photo.webp, which both become photo.png")
+    refused(
+        fav("stylize", tmp_path, style, tmp_path / "to"), "got photo.png and photo.webp, which both become photo.png"
+    )
     assert not out.exists() and not (tmp_path / "to").exists()
 
 
