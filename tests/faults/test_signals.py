@@ -157,6 +157,37 @@ def test_worker_of_a_stopped_supervisor_that_is_killed_ends(share, start):
     wait_for(lambda: not runs(worker), 10)
 
 
+STARTING = """
+import os, signal, sys
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from shared.shared_dir import open_share
+from shared.supervisor import Supervisor
+from tests.helpers.toy_plan import log_to_stdout
+
+def start(process, really=SpawnProcess.start):
+    meant = os.getpid() if sys.argv[2] == "node" else None
+    if meant:
+        os.kill(meant, signal.SIGTERM)
+    really(process)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT)[: 1 if meant else 4]:
+        os.kill(meant or process.pid, number)
+
+SpawnProcess.start = start
+log_to_stdout()
+sys.exit(Supervisor(open_share(Path(sys.argv[1])), "tests.helpers.toy_plan:ToyPlan", "toy").run())
+"""
+
+
+@pytest.mark.parametrize("meant, code", [("node", 130), ("worker", 0)])
+def test_signal_while_a_worker_starts_is_heard_by_its_node_alone(share, meant, code):
+    job = toy.create(share, chains=1, length=20, slow=0.05)
+    node = [sys.executable, "-c", STARTING, str(share.layout.root), meant]
+    done = subprocess.run(node, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code and "crashed" not in done.stdout, done
+    assert results.is_done(job, toy.SUM) == (code == 0) and left_nothing(job)
+
+
 HALTED = """
 import subprocess, sys, time
 from fav.launch.local_launcher import _halting
