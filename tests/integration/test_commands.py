@@ -230,6 +230,24 @@ def test_recover_removes_the_placeholders_of_a_host_that_is_off(share, clip, sty
     assert "switched-of: expected the host of a node, found no node there" in done.output
 
 
+def test_recover_takes_the_task_that_a_node_claims_meanwhile_and_the_node_too(share, monkeypatch):
+    from shared.claims import Claims, claimed
+    from shared.failure_detector import FailureDetector
+
+    job, owner, poll = toy.create(share, chains=1, length=3), join(share, host="switched-off"), FailureDetector.poll
+    (mine := Claims(owner, job)).claim(toy.link_task(0))
+
+    def late(detector) -> None:  # the claims are listed by then
+        poll(detector)
+        if owner.heartbeat_file.exists():
+            mine.claim(toy.link_task(1))
+
+    monkeypatch.setattr(FailureDetector, "poll", late)
+    done = call(coordinator.main, "recover", share.layout.root, "--assume-dead", "switched-off")
+    assert done.exit_code == 0 and done.output.endswith("recovered 2 task(s)\n"), done.output
+    assert claimed(job) == {} and not owner.heartbeat_file.exists()
+
+
 def test_flow_command_writes_flo_and_picture(tmp_path):
     import cv2
 

@@ -119,6 +119,26 @@ def test_renaming_a_placeholder_onto_its_own_inode_would_do_nothing(share, node,
     assert node.temp_path() != node.temp_path()
 
 
+def test_node_that_writes_while_it_is_removed_is_removed_all_the_same(share, node, monkeypatch):
+    late = []
+
+    class Busy:
+        """The os module; before the directory is removed the first time, its node writes a file in it."""
+
+        def __getattr__(self, name):
+            return getattr(os, name)
+
+        def rmdir(self, name, **options):
+            if not late:
+                late.append(node.temp_path())
+                late[0].touch()
+            os.rmdir(name, **options)
+
+    monkeypatch.setattr(share.system, "os", Busy())
+    remove_node(share, node.identity.incarnation)
+    assert late and not node.tmp_dir.exists() and not node.heartbeat_file.exists()
+
+
 def test_node_joins_although_what_it_has_made_is_swept_before_it_has_a_heart(share, monkeypatch):
     node, make_dirs, swept = Node(share, Identity.here()), share.system.make_dirs, []
 
