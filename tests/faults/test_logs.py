@@ -15,7 +15,7 @@ import pytest
 from fav.launch import dask_client, remote_process
 from fav.launch.hosts_file import Host, read_hosts
 from fav.launch.local_launcher import HEAD, log_at
-from fav.monitor.progress import FINAL_POLLS, MAX_LINES, STEP, LogTail, follow
+from fav.monitor.progress import FINAL_POLLS, MAX_LINES, STEP, LogTail, ProgressTracker, follow
 from shared.filesystem import process_start
 from shared.logs import LOG_HEAD
 from tests.helpers.job_system import make_share
@@ -77,6 +77,23 @@ def test_fifo_as_log_does_not_stop_run(share, clip, style, logs, make, caplog):
     began = time.monotonic()
     follow(job, lambda: next(rounds, False), talk)
     assert time.monotonic() - began < 10 and caplog.text.count("expected a log, got") == 1
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.ENOENT])
+def test_share_that_does_not_answer_when_all_nodes_have_ended_is_no_error_of_run(
+    share, clip, style, logs, monkeypatch, caplog, number
+):
+    job, rounds, polls, count = create(share, clip, style), iter([True]), iter([True]), ProgressTracker._count
+
+    def late(tracker: ProgressTracker) -> tuple:
+        if not next(polls, False):
+            raise OSError(number, os.strerror(number))
+        return count(tracker)
+
+    caplog.set_level("INFO")
+    monkeypatch.setattr(ProgressTracker, "_count", late)
+    follow(job, lambda: next(rounds, False), LogTail([]))
+    assert caplog.messages == ["nodes are getting ready", "0 of ? frames"]
 
 
 def test_long_log_is_read_on_in_steps_with_little_memory(logs):
@@ -192,15 +209,17 @@ def test_post_begins_a_log_and_goes_on_with_it(tmp_path, logs, host):
 def test_node_whose_end_is_not_recorded_yet_has_not_died(tmp_path, logs, host):
     name, state = "film.lab.0", logs / "film.lab.0.state"
     query = lambda: remote_process.query(host, str(logs), [name])[name]
-    with subprocess.Popen(["true"]) as node, subprocess.Popen(["sleep", "60"]) as watcher:
-        node.wait()
+    (node := subprocess.Popen(["true"])).wait()
+    watcher = subprocess.Popen(["sleep", "60"])
+    try:
         state.write_text(f"{node.pid} 1\n{watcher.pid} {process_start(watcher.pid)}\n")
         assert query() == remote_process.ProcessState("runs", node.pid)
-        remote_process.start(host, str(tmp_path), str(logs), name, ["sleep", "60"])  # it would have two watchers
+        remote_process.start(host, str(tmp_path), str(logs), name, ["true"])  # it would have two watchers
         assert query() == remote_process.ProcessState("runs", node.pid)
+    finally:
         watcher.kill()
         watcher.wait()
-        assert query().how == "died"
+    assert query().how == "died"
 
 
 def test_end_that_is_recorded_after_the_first_look_is_told(tmp_path, logs, host, monkeypatch):
