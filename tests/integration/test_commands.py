@@ -404,6 +404,26 @@ def test_clean_says_what_it_freed_and_where_the_film_stays(share, clip, style):
     assert {path.name for path in share.layout.logs.iterdir()} == {other.name, "one.notes.log"}
 
 
+def test_clean_bears_with_another_clean_of_the_same_jobs(share, monkeypatch):
+    from fav.pipeline import job_control
+    from shared.filesystem import FileSystem
+
+    job, really, cleaned = toy.create(share, chains=1, length=1), FileSystem.exists, []
+    call(coordinator.main, "cancel", share.layout.root)
+
+    def late(system: FileSystem, path: Path) -> bool:
+        there = really(system, path)
+        if path == job.layout.flag("cancelled") and not cleaned:
+            cleaned.append(path)
+            job_control.clean(share, job.name)
+        return there
+
+    monkeypatch.setattr(FileSystem, "exists", late)
+    done = call(coordinator.main, "clean", share.layout.root, "--finished")
+    assert cleaned and done.exit_code == 0 and done.output.startswith("toy: removed"), done.output
+    assert all_jobs(share) == [] and not job.layout.root.exists()
+
+
 def test_clean_removes_all_jobs_that_have_been_over_for_long(share, clip, style):
     old, new, going = (create(share, clip, style, name=name) for name in ("old", "new", "going"))
     for job in (old, new):
