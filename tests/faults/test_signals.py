@@ -119,7 +119,7 @@ def test_sigquit_ends_a_node_at_once_and_leaves_nothing(share, start):
 
 
 def test_ctrl_z_stops_the_worker_with_its_supervisor_and_both_go_on(share, start):
-    job = toy.create(share, chains=1, length=12, slow=0.1)
+    job = toy.create(share, chains=1, length=12, slow=0.1, gate=11)
     node = start()
     wait_for(lambda: begun(job))
     worker = worker_of(node)
@@ -128,6 +128,7 @@ def test_ctrl_z_stops_the_worker_with_its_supervisor_and_both_go_on(share, start
     before = results.count(job, "link", range(12))
     time.sleep(0.5)
     assert results.count(job, "link", range(12)) == before < 12
+    (job.layout.inputs / "go").touch()
     node.send_signal(signal.SIGCONT)
     output, _ = node.communicate(timeout=20)
     assert node.returncode == 0 and results.read(job, toy.SUM) == toy.expected(1, 12), output
@@ -199,7 +200,7 @@ with _halting([node]):
 
 
 def test_ctrl_z_on_run_stops_and_continues_its_nodes(share):
-    job = toy.create(share, chains=1, length=12, slow=0.1)
+    job = toy.create(share, chains=1, length=12, slow=0.1, gate=11)
     run = subprocess.Popen(
         [sys.executable, "-c", HALTED, str(share.layout.root), "toy"], cwd=ROOT, text=True, stdout=subprocess.PIPE
     )
@@ -207,6 +208,7 @@ def test_ctrl_z_on_run_stops_and_continues_its_nodes(share):
     wait_for(lambda: begun(job))
     run.send_signal(signal.SIGTSTP)
     wait_for(lambda: state(run.pid) == state(node) == "T")
+    (job.layout.inputs / "go").touch()
     run.send_signal(signal.SIGCONT)
     run.communicate(timeout=20)
     assert run.returncode == 0 and results.is_done(job, toy.SUM)
