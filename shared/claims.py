@@ -106,14 +106,23 @@ def owner_of(share: SharedDir, placeholder: Path) -> Identity | None:
 
 def claims_of(job: Job) -> list[Claim]:
     """The claims on a job's tasks with their owners, for display: an unreadable placeholder is no error."""
-    found = []
-    for name, path in claimed(job).items():
-        try:
-            owner = read_identity(job.share, path)
-            found.append(Claim(name, owner, "" if owner else "?"))
-        except (OSError, JobQueueError) as error:
-            found.append(Claim(name, None, sanitize(error, 500)))
-    return found
+    found: dict[str, Claim | None] = {}
+    for _ in range(2):  # a node claims its next task before it releases one: it may be seen at the second look only
+        for name, path in claimed(job).items():
+            if name not in found:
+                found[name] = _read_claim(job.share, name, path)
+        if None not in found.values():
+            break
+    return sorted((claim for claim in found.values() if claim), key=lambda claim: claim.task)
+
+
+def _read_claim(share: SharedDir, name: str, path: Path) -> Claim | None:
+    """A claim for display; None if it was released meanwhile."""
+    try:
+        owner = read_identity(share, path)
+        return Claim(name, owner, "" if owner else "?") if owner or share.system.exists(path) else None
+    except (OSError, JobQueueError) as error:
+        return Claim(name, None, sanitize(error, 500))
 
 
 def release_all(node: Node) -> None:

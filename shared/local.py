@@ -3,9 +3,11 @@
 Correctness does not depend on them: without such a directory, nodes work, too.
 """
 
+import fcntl
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +16,7 @@ from shared.mount import mount_of
 
 NODES = "fav-nodes"  # tokens of the nodes that were started here, one per line
 MAX_BYTES = 1 << 17  # of that file; beyond it the older part is removed
+LOCK_S, LOCK_PAUSE_S = 1.0, 0.01
 SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -33,6 +36,7 @@ def record_node(token: str) -> None:
             fd = os.open(place / NODES, os.O_RDWR | os.O_CREAT | os.O_APPEND | SAFE, 0o600)
             with open(fd, "r+b", buffering=0) as file:
                 if _is_file(fd):
+                    _lock(fd, fcntl.LOCK_EX)  # another process may shorten it at this moment
                     if os.fstat(fd).st_size > MAX_BYTES:
                         kept = file.read(2 * MAX_BYTES)[-MAX_BYTES // 2 :].partition(b"\n")[2]
                         file.truncate(0)
@@ -46,9 +50,21 @@ def started_here(token: str) -> bool:
         with suppress(OSError):
             fd = os.open(place / NODES, os.O_RDONLY | SAFE)
             with open(fd, "rb") as file:
-                if _is_file(fd) and f"{token}\n".encode() in file.read(2 * MAX_BYTES):
+                if not _is_file(fd):
+                    continue
+                _lock(fd, fcntl.LOCK_SH)
+                if f"{token}\n".encode() in file.read(2 * MAX_BYTES):
                     return True
     return False
+
+
+def _lock(fd: int, how: int) -> None:
+    """Lock an open file until it is closed; after LOCK_S go on without, as the holder may be suspended."""
+    for _ in range(round(LOCK_S / LOCK_PAUSE_S)):
+        try:
+            return fcntl.flock(fd, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE_S)
 
 
 def _places(make: bool) -> Iterator[Path]:

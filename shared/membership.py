@@ -9,6 +9,7 @@ from shared.ownership import remove_notice, remove_temporary
 from shared.shared_dir import SharedDir
 
 JOIN_TRIES = 3
+REMOVAL_TRIES = 3
 
 
 class Node:
@@ -77,7 +78,10 @@ class Node:
 
 def remove_node(share: SharedDir, incarnation: str) -> None:
     """Remove all files of a node that has left or died, the heartbeat file last. It must hold no placeholder."""
-    if remove_temporary(share, incarnation).failed:
+    for _ in range(REMOVAL_TRIES):  # a node that was taken for dead may write a file meanwhile
+        if not remove_temporary(share, incarnation).failed:
+            break
+    else:
         return  # the next recovery pass tries again
     for name in share.system.list(share.layout.notify):
         if name.rpartition(".")[0] == incarnation:

@@ -64,9 +64,10 @@ class ChangeNotifier(FileSystemEventHandler):
             step = min(seconds, LOOK_S) if self._lists else seconds
             notified = self.node.share.system.wait(self.changed, step)
             seconds -= step
-            if notified or seconds <= 0:
+            if notified:
                 self.changed.clear()
-                return notified
+            if notified or seconds <= 0:
+                return notified  # a notification that comes just now is left for the next call
 
     def wake_up(self) -> None:
         self.changed.set()

@@ -15,8 +15,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -162,6 +163,9 @@ def _worker_main(
     `plan_for` names a function `module:name` that takes (job, node, **options). `sources` are the supervisor's.
     """
     os.setpgid(0, 0)  # Ctrl-C goes to the supervisor only; and programs started by a task are killed with the worker
+    for number in LEAVE:  # Slurm and systemd send them to all processes; until now they were blocked
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, LEAVE)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(
         signal.SIGTTOU, signal.SIG_IGN
@@ -351,12 +355,12 @@ class Supervisor:
             logger.getEffectiveLevel(),
         )
         worker = context.Process(target=_worker_main, args=arguments, daemon=True)
-        # The worker inherits that these are ignored: Ctrl-C while it starts, and what Slurm and systemd send to all processes.
-        before = {number: signal.signal(number, signal.SIG_IGN) for number in LEAVE}
-        worker.start()
-        self._worker = worker
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        # Ctrl-C while the worker starts is sent to both. The worker inherits the mask; this process gets the signal afterwards.
+        with _blocked(LEAVE):
+            resource_tracker.ensure_running()  # when it starts one, it unblocks some signals
+            signal.pthread_sigmask(signal.SIG_BLOCK, LEAVE)
+            worker.start()
+            self._worker = worker
         theirs.close()
         heartbeat = HeartbeatThread(node)
         heartbeat.start()
@@ -449,6 +453,16 @@ class Supervisor:
             node.leave()
         except OSError as error:
             logger.warning("could not leave cleanly (%s); other nodes will clean up after one lease", error)
+
+
+@contextmanager
+def _blocked(numbers: Iterable[int]) -> Iterator[None]:
+    """Let signals to this thread wait. Another thread may take one; then its handler runs in the main thread as well."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _kill(worker: BaseProcess) -> None:

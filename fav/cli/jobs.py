@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PRIORITY = WholeType(PRIORITIES.start, PRIORITIES.stop - 1)
+RECOVERY_TRIES = 3  # further passes
 
 
 @click.command()
@@ -125,7 +126,9 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
     silence, and the nodes wait for it.
     """
     share = open_existing(shared)
-    known = {name for identity in identities(share).values() for name in identity.host_names}
+    nodes = identities(share)
+    known = {name for identity in nodes.values() for name in identity.host_names}
+    doomed = {name for name, identity in nodes.items() if identity.host_names & set(hosts)}
     complaints = [
         f"{host}: expected the host of a node, found no node there; {command('nodes')} {share.layout.root} lists them"
         for host in hosts
@@ -135,6 +138,10 @@ def recover(shared: Path, job: str | None, hosts: tuple[str, ...]) -> None:
         jobs = {one: set() for one in ([resolve_job(share, job)] if job else all_jobs(share, complaints.append))}
         recovery = Recovery(node, FailureDetector(share, node.identity))
         count = recovery.run(jobs, frozenset(hosts))
+        for _ in range(RECOVERY_TRIES):  # a node that lives after all may claim another task during a pass
+            if not doomed & set(share.system.list(share.layout.nodes)):
+                break
+            count += recovery.run(jobs, frozenset(hosts))
     click.echo(f"recovered {count} task(s)")
     rest = sum(len(claimed(one)) for one in jobs)
     if rest:

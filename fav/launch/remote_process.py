@@ -15,26 +15,43 @@ from shared.logs import LOG_HEAD
 
 EXIT_REFUSED = 64  # of a script that started nothing; its last line has the reason
 
-# Runs one node, outlives the connection, and records the node's process and exit code in the state file.
-# $1 is the state file, the rest is the command. A process is identified by its pid and start time.
-WATCHER_SH = r"""
+START_TIME_SH = r"""
+start_time() { sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d ' ' -f 20; }
+"""
+
+# Runs one node, outlives the connection, and records the node's process and its own, later the exit code, in the state
+# file. $1 is the state file, the rest is the command. A process is identified by its pid and start time.
+WATCHER_SH = (
+    START_TIME_SH
+    + r"""
 state=$1; shift
 "$@" < /dev/null &
 node=$!
 set -C  # never overwrite a file
-echo "$node $(sed 's/.*) //' "/proc/$node/stat" 2> /dev/null | cut -d ' ' -f 20)" > "$state" || { kill "$node"; exit 1; }
+printf '%s\n' "$node $(start_time "$node")" "$$ $(start_time "$$")" > "$state" || { kill "$node"; exit 1; }
 wait "$node"
 code=$?
 asked=; [ "$code" = 130 ] && asked=", as it was asked to"
 echo "$(date +%H:%M:%S) ended with exit code $code$asked"
 echo "ended $code" > "$state.$node" && mv -f -- "$state.$node" "$state"
 """
+)
 
-# Whether the process with this pid and start time exists.
-IS_RUNNING_SH = r"""
-start_time() { sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d ' ' -f 20; }
+# `is_running` is whether the process with this pid and start time exists. `is_at_work` is whether the node of a state, or
+# its watcher, does: between the end of the node and the record of it, only the watcher knows how it ended.
+IS_RUNNING_SH = (
+    START_TIME_SH
+    + r"""
 is_running() { kill -0 "$1" 2> /dev/null && { [ -z "${2:-}" ] || [ "$(start_time "$1")" = "$2" ]; }; }
+read_state() { head -c 200 "$1" 2> /dev/null | tr -d '\0' | head -n 2; }
+is_at_work() (
+    node=${1%%
+*}
+    watcher=${1#"$node"}
+    is_running $node || case $watcher in *[0-9]*) is_running $watcher ;; *) false ;; esac
+)
 """
+)
 
 # Only a regular file of ours is used as the log: a FIFO would block. The opened file is checked again through its
 # descriptor before anything is written, because a shell follows links. `first` reads one line of at most 200 bytes.
@@ -55,7 +72,7 @@ said=$(first "$state")
 [ -z "$said" ] && [ -s "$state" ] && said=other
 case $said in
     '' | 'ended '[0-9]*) ;;
-    [0-9]*) is_running $said && exit 0 ;;  # another operator was faster
+    [0-9]*) is_at_work "$(read_state "$state")" && exit 0 ;;  # another operator was faster, or the node ends just now
     *) echo "$state: expected a file of this program, got another one; remove it" >&2; exit 64 ;;
 esac
 [ -e "$log" ] || ( set -C; echo "$head" > "$log" ) 2> /dev/null || { echo "$log: cannot be written to there" >&2; exit 64; }
@@ -79,17 +96,21 @@ QUERY_SH = (
 set -f
 for name in "$@"; do
     state=$logs/$name.state
-    said=
-    [ -f "$state" ] && [ ! -L "$state" ] && said=$(head -c 200 "$state" | tr -d '\0' | head -n 1)
-    set -- $said
-    if [ "${1:-none}" != ended ] && [ -n "${1:-}" ]; then
-        if is_running "$1" "${2:-}"; then
-            said="runs $1"
-        else
-            said=died
+    told=none
+    for look in 1 2; do  # the end may be recorded after the first look
+        found=
+        [ -f "$state" ] && [ ! -L "$state" ] && found=$(read_state "$state")
+        case $found in
+            '') break ;;
+            ended*) told=$(printf '%s' "$found" | head -n 1); break ;;
+        esac
+        if is_at_work "$found"; then
+            told="runs ${found%%[!0-9]*}"
+            break
         fi
-    fi
-    echo "state $name ${said:-none}"
+        told=died
+    done
+    echo "state $name $told"
 done
 """
 )

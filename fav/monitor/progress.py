@@ -204,7 +204,7 @@ def follow(job: Job, running: Callable[[], bool], log_tail: LogTail) -> None:
     with Progress(*columns, console=console, disable=not terminal) as bar:
         line = bar.add_task(job.name, total=None, words="")
         reported, last = -1, time.monotonic()
-        opening = ""
+        done, total, opening = -1, None, ""
         while running():
             try:
                 done, total, rate, left = tracker.poll()
@@ -227,8 +227,9 @@ def follow(job: Job, running: Callable[[], bool], log_tail: LogTail) -> None:
                 said = f"{count_words(done, total or None)} {tracker.unit}{'  ' * bool(words)}{words}"
                 logger.info("%s", said, extra={"job": job.name})
             time.sleep(0.5)
-        done, total, *_ = tracker.poll(at_once=True)
-        bar.update(line, completed=done, total=total, words="")
+        with suppress(OSError, ResultVanishedError):  # the film may be done all the same
+            done, total, *_ = tracker.poll(at_once=True)
+        bar.update(line, completed=max(done, 0), total=total, words="")
     for _ in range(FINAL_POLLS):
         for log_line in log_tail.lines():
             _repeat(log_line)

@@ -1,6 +1,7 @@
 """The operator's actions on jobs and nodes, for the commands and for the page of `fav web`."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -173,8 +174,11 @@ def clean_ended(share: SharedDir, days: float) -> tuple[list[str], list[str]]:
 
 def _ended_days(job: Job) -> float:
     """The days since a job was finished or cancelled; 0 if its files are gone."""
-    system = job.share.system
-    times = [system.mtime(job.layout.flag(flag)) for flag in TERMINAL_FLAGS if system.exists(job.layout.flag(flag))]
+    system, times = job.share.system, []
+    for path in map(job.layout.flag, TERMINAL_FLAGS):
+        if system.exists(path):
+            with suppress(FileNotFoundError, NotADirectoryError):  # another command removes the job
+                times.append(system.mtime(path))
     return (time.time() - max(times) / 1e9) / 86400 if times else 0.0
 
 

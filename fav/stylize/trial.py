@@ -133,15 +133,17 @@ def trials(
                     load_style(variant.settings.style, in_channels=7)  # it says what is wrong
             key = _what_takes_time(stylizer, variant, moments[0])
             for number, moment in enumerate(moments):
-                if number == len(stylized):
+                if number == len(stylized) == 0:
+                    stylized.append(
+                        _paint(stylizer, moment)
+                    )  # not measured: the first picture of a network takes longer
+                if number == len(stylized) or number == len(moments) - 1 and key not in times:
                     began = time.monotonic()
-                    stylized.append(_paint(stylizer, moment))
-                    if number and key not in times:  # the first picture of a network takes longer
+                    picture = _paint(stylizer, moment)
+                    if key not in times:
                         times[key] = time.monotonic() - began + _flow_seconds(stylizer, variant, moments[0])
-                if number == len(moments) - 1 and key not in times:
-                    began = time.monotonic()
-                    _paint(stylizer, moment)
-                    times[key] = time.monotonic() - began + _flow_seconds(stylizer, variant, moments[0])
+                    if number == len(stylized):
+                        stylized.append(picture)
                 image = _finished(stylized[number], moment, variant.finish, masks)
                 yield Trial(variant, number, image, times.get(key))
     finally:

@@ -55,6 +55,8 @@ def broken_at(path: Path) -> int | None:
 
 def _gif_ends(file: BinaryIO, size: int) -> int | None:
     """The offset in a GIF of something that is no block; None if all is made of blocks. Source: GIF89a, 1990."""
+    if size < 13:
+        return None  # it ends in its header
     file.seek(10)
     flags = file.read(1)[0]
     at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)

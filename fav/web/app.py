@@ -546,6 +546,9 @@ def _card_without_state(name: str) -> dict:
 
 
 def _tag(path: Path) -> tuple[int, int]:
-    """A value that changes when a file is written."""
-    info = path.stat()
+    """A value that changes when a file is written. Raises FavError if the file is gone."""
+    try:
+        info = path.stat()
+    except FileNotFoundError:
+        raise FavError(f"{sanitize(path)}: expected a file, found none; was it removed?") from None
     return info.st_mtime_ns, info.st_size

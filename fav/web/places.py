@@ -7,6 +7,7 @@ request resolves its keys again. A key that leads out of the directory is refuse
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from fav.errors import FavError, sanitize
@@ -32,7 +33,8 @@ def listed(root: Path, kind: str) -> list[str]:
     found: list[tuple[float, str]] = []
     for entry in _files(root):
         if kind_of(entry.name) == kind:
-            found.append((entry.stat(follow_symlinks=False).st_mtime, os.path.relpath(entry.path, root)))
+            with suppress(OSError):  # it was removed meanwhile
+                found.append((entry.stat(follow_symlinks=False).st_mtime, os.path.relpath(entry.path, root)))
     return [key for _, key in sorted(found, key=lambda one: (-one[0], one[1]))[:MOST]]
 
 

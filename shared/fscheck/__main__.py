@@ -121,7 +121,10 @@ def check(table: FindingLog, shared: Path, peers: int, timeout_s: float, names: 
         with PeerGroup(system, shared / DIRECTORY_NAME, peers, timeout_s, _say) as group:
             scratch = ScratchDir.at(system, group.place / "ground")
             for probe in QUICK if quick else (*NEEDED, *environment.INFO_CHECKS):
-                table.add(probe(scratch))
+                finding = probe(scratch)
+                if finding.error is not None:
+                    group.require_directories()
+                table.add(finding)
             if quick or table.unfit:
                 return ("fit, according to the quick check",)
             if peers > 1:
@@ -155,7 +158,7 @@ def check_together(
         table.add(*findings, peer_checks.try_locks(group, scratch))
         group.leave()
     except OSError:
-        group.require_members()  # the files of a peer that left are gone: that says nothing about the file system
+        group.require_directories()  # if one is gone, that says nothing about the file system
         raise
     if table.unfit or info.machines > 1:
         return "fit: nodes can work here", _lease(info.local, delay)

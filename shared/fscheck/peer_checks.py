@@ -210,6 +210,7 @@ def check_publish(group: PeerGroup, scratch: ScratchDir) -> Finding:
             publish(draft, place / hashlib.sha256(content).hexdigest())
             published += 1
         else:
+            group.require_members()
             system.sleep(POLL_INTERVAL_S)
         for name in set(system.list(place)) - seen:
             try:

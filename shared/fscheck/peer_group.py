@@ -23,6 +23,7 @@ from shared.errors import JobQueueError
 from shared.filesystem import RETRYABLE_ERRNOS, FileSystem
 from shared.identity import DECODE_ERRORS, Identity
 
+JOIN_TRIES = 3
 PULSE_S = 0.5
 POLL_INTERVAL_S = 0.05
 LEFT = ".left"
@@ -65,7 +66,7 @@ class PeerGroup:
     def __enter__(self) -> "PeerGroup":
         """Raise OSError if the directory cannot be written to."""
         try:
-            self.system.make_dirs(self.place)
+            self._make_place()
             self.system.record_node(self.identity.token)
             self._write("identity", {**asdict(self.identity), "peers": self.wanted})
         except BaseException:
@@ -78,6 +79,14 @@ class PeerGroup:
         self._stop.set()
         self._heartbeat.join()
         self._remove()
+
+    def _make_place(self) -> None:
+        for left in reversed(range(JOIN_TRIES)):
+            try:
+                return self.system.make_dirs(self.place, below=self.directory.parent)
+            except FileNotFoundError:  # the last peer of another check removed the directory of all meanwhile
+                if not left:
+                    raise
 
     def _remove(self) -> None:
         """Remove our files, and those of dead peers."""
@@ -151,11 +160,29 @@ class PeerGroup:
             if self._stop.wait(PULSE_S):
                 return
 
-    def require_members(self) -> None:
-        """Raise PeerLostError if another member's directory is gone."""
+    def require_directories(self) -> None:
+        """Raise PeerLostError if the directory of a member is gone, and its files with it."""
         for peer in self.members:
-            if peer != self.me and not self.system.exists(self.directory / peer):
-                raise PeerLostError(f"{peer} has left")
+            if not self.system.exists(self.directory / peer):
+                raise PeerLostError(
+                    "the other peers took this one for dead (was it suspended or disconnected?)"
+                    if peer == self.me
+                    else f"{peer} has left"
+                )
+
+    def require_members(self) -> None:
+        """Raise PeerLostError if another member has left or died, or is silent for too long."""
+        for peer in self.members:
+            if peer != self.me:
+                self._require(peer)
+
+    def _require(self, peer: str) -> None:
+        if not self.system.exists(self.directory / peer):
+            raise PeerLostError(f"{peer} has left")
+        if self._is_gone(peer):
+            raise PeerLostError(f"{peer} has died")
+        if self._silence(peer) > self.timeout_s:
+            raise PeerLostError(f"{peer} has been silent for {self.timeout_s:.0f} s")
 
     # ---- messages
     def send(self, step: str, value: Any = None) -> None:
@@ -183,12 +210,7 @@ class PeerGroup:
 
     def _receive(self, peer: str, step: str) -> Any:
         while (said := self._said(peer, step)) is None:
-            if not self.system.exists(self.directory / peer):
-                raise PeerLostError(f"{peer} has left")
-            if self._is_gone(peer):
-                raise PeerLostError(f"{peer} has died")
-            if self._silence(peer) > self.timeout_s:
-                raise PeerLostError(f"{peer} has been silent for {self.timeout_s:.0f} s")
+            self._require(peer)
             self.system.sleep(POLL_INTERVAL_S)
         return said[0]
 

@@ -130,6 +130,7 @@ def _measure(
         for number, delay in enumerate(delays):
             if delay is None and _now(found[number], paths[number]) not in (before[number], None):
                 delays[number] = system.monotonic() - began
+        group.require_members()
         system.sleep(POLL_INTERVAL_S)
     return delays
 

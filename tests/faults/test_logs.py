@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -14,7 +15,8 @@ import pytest
 from fav.launch import dask_client, remote_process
 from fav.launch.hosts_file import Host, read_hosts
 from fav.launch.local_launcher import HEAD, log_at
-from fav.monitor.progress import FINAL_POLLS, MAX_LINES, STEP, LogTail, follow
+from fav.monitor.progress import FINAL_POLLS, MAX_LINES, STEP, LogTail, ProgressTracker, follow
+from shared.filesystem import process_start
 from shared.logs import LOG_HEAD
 from tests.helpers.job_system import make_share
 from tests.helpers.odd_files import bind, dangling, link, look
@@ -75,6 +77,23 @@ def test_fifo_as_log_does_not_stop_run(share, clip, style, logs, make, caplog):
     began = time.monotonic()
     follow(job, lambda: next(rounds, False), talk)
     assert time.monotonic() - began < 10 and caplog.text.count("expected a log, got") == 1
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.ENOENT])
+def test_share_that_does_not_answer_when_all_nodes_have_ended_is_no_error_of_run(
+    share, clip, style, logs, monkeypatch, caplog, number
+):
+    job, rounds, polls, count = create(share, clip, style), iter([True]), iter([True]), ProgressTracker._count
+
+    def late(tracker: ProgressTracker) -> tuple:
+        if not next(polls, False):
+            raise OSError(number, os.strerror(number))
+        return count(tracker)
+
+    caplog.set_level("INFO")
+    monkeypatch.setattr(ProgressTracker, "_count", late)
+    follow(job, lambda: next(rounds, False), LogTail([]))
+    assert caplog.messages == ["nodes are getting ready", "0 of ? frames"]
 
 
 def test_long_log_is_read_on_in_steps_with_little_memory(logs):
@@ -185,6 +204,32 @@ def test_post_begins_a_log_and_goes_on_with_it(tmp_path, logs, host):
     lines = (logs / "film.lab.0.log").read_text().splitlines()
     assert lines[0] == LOG_HEAD and lines.count("hello") == 2 and lines[-1].endswith("ended with exit code 4")
     assert sorted(path.name for path in logs.iterdir()) == ["film.lab.0.log", "film.lab.0.state"]
+
+
+def test_node_whose_end_is_not_recorded_yet_has_not_died(tmp_path, logs, host):
+    name, state = "film.lab.0", logs / "film.lab.0.state"
+    query = lambda: remote_process.query(host, str(logs), [name])[name]
+    (node := subprocess.Popen(["true"])).wait()
+    watcher = subprocess.Popen(["sleep", "60"])
+    try:
+        state.write_text(f"{node.pid} 1\n{watcher.pid} {process_start(watcher.pid)}\n")
+        assert query() == remote_process.ProcessState("runs", node.pid)
+        remote_process.start(host, str(tmp_path), str(logs), name, ["true"])  # it would have two watchers
+        assert query() == remote_process.ProcessState("runs", node.pid)
+    finally:
+        watcher.kill()
+        watcher.wait()
+    assert query().how == "died"
+
+
+def test_end_that_is_recorded_after_the_first_look_is_told(tmp_path, logs, host, monkeypatch):
+    state = logs / "film.lab.0.state"
+    state.write_text("999999999 1\n999999998 1\n")
+    ends = f"kill() {{ echo 'ended 0' > {shlex.quote(str(state))}; false; }}\n"  # as the watcher does before it ends
+    monkeypatch.setattr(remote_process, "QUERY_SH", ends + remote_process.QUERY_SH)
+    assert remote_process.query(host, str(logs), ["film.lab.0"])["film.lab.0"] == remote_process.ProcessState(
+        "ended", 0
+    )
 
 
 @foreign

@@ -121,7 +121,7 @@ def test_sigquit_ends_a_node_at_once_and_leaves_nothing(share, start):
 
 
 def test_ctrl_z_stops_the_worker_with_its_supervisor_and_both_go_on(share, start):
-    job = toy.create(share, chains=1, length=12, slow=0.1)
+    job = toy.create(share, chains=1, length=12, slow=0.1, gate=11)
     node = start()
     wait_for(lambda: begun(job))
     worker = worker_of(node)
@@ -130,6 +130,7 @@ def test_ctrl_z_stops_the_worker_with_its_supervisor_and_both_go_on(share, start
     before = results.count(job, "link", range(12))
     time.sleep(0.5)
     assert results.count(job, "link", range(12)) == before < 12
+    (job.layout.inputs / "go").touch()
     node.send_signal(signal.SIGCONT)
     output, _ = node.communicate(timeout=20)
     assert node.returncode == 0 and results.read(job, toy.SUM) == toy.expected(1, 12), output
@@ -159,6 +160,37 @@ def test_worker_of_a_stopped_supervisor_that_is_killed_ends(share, start):
     wait_for(lambda: not runs(worker), 10)
 
 
+STARTING = """
+import os, signal, sys
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from shared.shared_dir import open_share
+from shared.supervisor import Supervisor
+from tests.helpers.toy_plan import log_to_stdout
+
+def start(process, really=SpawnProcess.start):
+    meant = os.getpid() if sys.argv[2] == "node" else None
+    if meant:
+        os.kill(meant, signal.SIGTERM)
+    really(process)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT)[: 1 if meant else 4]:
+        os.kill(meant or process.pid, number)
+
+SpawnProcess.start = start
+log_to_stdout()
+sys.exit(Supervisor(open_share(Path(sys.argv[1])), "tests.helpers.toy_plan:ToyPlan", "toy").run())
+"""
+
+
+@pytest.mark.parametrize("meant, code", [("node", 130), ("worker", 0)])
+def test_signal_while_a_worker_starts_is_heard_by_its_node_alone(share, meant, code):
+    job = toy.create(share, chains=1, length=20, slow=0.05)
+    node = [sys.executable, "-c", STARTING, str(share.layout.root), meant]
+    done = subprocess.run(node, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code and "crashed" not in done.stdout, done
+    assert results.is_done(job, toy.SUM) == (code == 0) and left_nothing(job)
+
+
 HALTED = """
 import subprocess, sys, time
 from fav.launch.local_launcher import _halting
@@ -170,7 +202,7 @@ with _halting([node]):
 
 
 def test_ctrl_z_on_run_stops_and_continues_its_nodes(share):
-    job = toy.create(share, chains=1, length=12, slow=0.1)
+    job = toy.create(share, chains=1, length=12, slow=0.1, gate=11)
     run = subprocess.Popen(
         [sys.executable, "-c", HALTED, str(share.layout.root), "toy"], cwd=ROOT, text=True, stdout=subprocess.PIPE
     )
@@ -178,6 +210,7 @@ def test_ctrl_z_on_run_stops_and_continues_its_nodes(share):
     wait_for(lambda: begun(job))
     run.send_signal(signal.SIGTSTP)
     wait_for(lambda: state(run.pid) == state(node) == "T")
+    (job.layout.inputs / "go").touch()
     run.send_signal(signal.SIGCONT)
     run.communicate(timeout=20)
     assert run.returncode == 0 and results.is_done(job, toy.SUM)

@@ -1,6 +1,7 @@
 """What a machine may lack: open streams, room in /dev/shm, a temporary directory, names in UTF-8, the sources of yesterday."""
 
 import errno
+import fcntl
 import io
 import logging
 import os
@@ -227,6 +228,32 @@ def test_notes_do_not_grow_without_end_and_the_last_ones_stay(places):
             local.record_node("f" * 31 + str(number))
     assert all(local.started_here("f" * 31 + str(number)) for number in (1, 2)) and not local.started_here(f"{0:032x}")
     assert (place / local.NODES).stat().st_size <= local.MAX_BYTES
+
+
+def test_note_that_is_written_while_another_process_shortens_the_notes_stays(places):
+    notes = places("tmp") / local.NODES
+    local.record_node("0" * 32)
+    writer = threading.Thread(target=local.record_node, args=("1" * 32,))
+    with open(notes, "r+b", buffering=0) as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        kept = other.read()
+        writer.start()
+        writer.join(0.1)
+        other.truncate(0)
+        other.seek(0)
+        other.write(kept)
+    writer.join()
+    assert local.started_here("0" * 32) and local.started_here("1" * 32)
+
+
+def test_process_that_is_suspended_while_it_shortens_the_notes_holds_nobody_up(places, monkeypatch):
+    monkeypatch.setattr(local, "LOCK_S", 0.05)
+    notes = places("tmp") / local.NODES
+    local.record_node("0" * 32)
+    with open(notes, "rb") as suspended:
+        fcntl.flock(suspended, fcntl.LOCK_EX)
+        local.record_node("1" * 32)
+        assert local.started_here("1" * 32)
 
 
 @pytest.mark.parametrize("odd", ["nothing", "a directory", "a link", "a FIFO"])

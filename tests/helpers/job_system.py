@@ -6,11 +6,12 @@ from pathlib import Path
 
 from shared.filesystem import FileSystem
 from shared.identity import Identity
-from shared.membership import Node
+from shared.membership import Node, remove_node
 from shared.recovery import Recovery
 from shared.settings import POLL_S
 from shared.shared_dir import SharedDir, open_share
 from tests.helpers.checkout import ROOT
+from tests.helpers.waiting import wait_for
 
 
 class Clock(FileSystem):
@@ -52,6 +53,11 @@ def start(root: Path, *arguments: str) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
+
+
+def evict(share: SharedDir, incarnation: str) -> None:
+    """Remove a node that lives, as others do after a lease of silence; again, as long as it writes meanwhile."""
+    wait_for(lambda: (remove_node(share, incarnation), not share.layout.heartbeat(incarnation).exists())[1])
 
 
 def is_clean(share) -> bool:

@@ -17,10 +17,10 @@ import node as node_command
 from shared.errors import JobQueueError
 from shared.filesystem import NO_LINKS, FileSystem
 from shared.fscheck import peer_checks, visibility
-from shared.fscheck.__main__ import DIRECTORY_NAME, FindingLog, check_together, recommend_lease
+from shared.fscheck.__main__ import DIRECTORY_NAME, FindingLog, check, check_together, recommend_lease
 from shared.fscheck.environment import INFO_CHECKS, mounted
 from shared.fscheck.finding import Verdict
-from shared.fscheck.local_checks import NEEDED, ScratchDir, check_quickly
+from shared.fscheck.local_checks import NEEDED, ScratchDir, check_create, check_quickly
 from shared.fscheck.peer_group import PeerGroup, PeerLostError, UncheckedError
 from shared.mount import Mount, mount_of
 from shared.settings import LEASE_S
@@ -130,10 +130,10 @@ def test_too_many_peers_are_named(shared):
     "end, word", [(signal.SIGKILL, "has died"), (signal.SIGTERM, "has left"), (signal.SIGSTOP, "silent for 2 s")]
 )
 def test_peer_that_ends_in_the_middle_does_not_keep_the_others_and_is_cleaned_up_after(shared, end, word):
-    wait = 2 if end == signal.SIGSTOP else 60
-    peers = [start(shared, "--peers", 2, "--names", 400, "--wait", wait) for _ in range(2)]
+    waits = (60, 2 if end == signal.SIGSTOP else 60)
+    peers = [start(shared, "--peers", 2, "--names", 400, "--wait", wait) for wait in waits]
     try:
-        until(lambda: list(shared.glob(f"{DIRECTORY_NAME}/*/arena/created.5")))
+        until(lambda: list(shared.glob(f"{DIRECTORY_NAME}/*/arena/*ed.5")))  # created, and later linked, which stays
         peers[0].send_signal(end)
         output = peers[1].communicate(timeout=60)[0]
         if end == signal.SIGTERM:
@@ -144,6 +144,71 @@ def test_peer_that_ends_in_the_middle_does_not_keep_the_others_and_is_cleaned_up
             peer.wait()
     assert peers[1].returncode == 2 and word in output, output
     assert list(shared.iterdir()) == []
+
+
+def take_part(shared: Path, losses: list[str]) -> None:
+    """Two peers, each in a thread; `losses` gets what each says of a lost peer."""
+
+    def peer() -> None:
+        with PeerGroup(FileSystem(), shared / DIRECTORY_NAME, 2, 30, says_so) as circle:
+            scratch = ScratchDir.at(circle.system, circle.place / "ground")
+            try:
+                check_together(FindingLog(), circle, scratch, mount_of(shared), 10)
+            except PeerLostError as error:
+                losses.append(str(error))
+
+    threads = [threading.Thread(target=peer) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+
+def test_peer_comes_in_though_the_last_one_of_another_check_takes_their_directory_away(shared):
+    taken = []
+
+    def mkdir(path, *mode, **options):
+        os.mkdir(path, *mode, **options)
+        if Path(path).name == DIRECTORY_NAME and not taken:
+            taken.append(os.rmdir(path))
+
+    system = FileSystem(Liar(mkdir=mkdir))
+    with PeerGroup(system, shared / DIRECTORY_NAME, 1, 5, says_so) as group:
+        assert taken and group.place.is_dir()
+    shared.rmdir()
+    with pytest.raises(FileNotFoundError), PeerGroup(system, shared / DIRECTORY_NAME, 1, 5, says_so):
+        pass
+    assert not shared.exists()
+
+
+def test_peer_that_the_others_took_for_dead_calls_nothing_unfit(shared, monkeypatch):
+    def late(scratch: ScratchDir):
+        shutil.rmtree(scratch.root.parent)
+        return check_create(scratch)
+
+    monkeypatch.setattr("shared.fscheck.__main__.QUICK", (late,))
+    with pytest.raises(PeerLostError, match="the other peers took this one for dead"):
+        check(FindingLog(), shared, 1, 5, 10, quick=True)
+    assert list(shared.iterdir()) == []
+
+
+@pytest.mark.parametrize("step", ["publish begins", "seen before"])
+def test_nobody_waits_for_the_files_of_a_peer_that_has_left(shared, monkeypatch, step):
+    really, losses = PeerGroup.all_gather, []
+
+    def gather(group: PeerGroup, at: str, value=None) -> list:
+        answers = really(group, at, value)
+        if at == step and group.number == 0:  # and until the other one can only wait
+            awaited = ("*/arena/published/*", peer_checks.FILES) if at == "publish begins" else ("*/said.looking", 1)
+            until(lambda: len(list(group.directory.glob(awaited[0]))) == awaited[1])
+            raise PeerLostError("stopped")
+        return answers
+
+    monkeypatch.setattr(PeerGroup, "all_gather", gather)
+    began = time.monotonic()
+    take_part(shared, losses)
+    assert sorted(loss.split()[-1] for loss in losses) == ["left", "stopped"], losses
+    assert list(shared.iterdir()) == [] and time.monotonic() - began < min(peer_checks.FILES_S, visibility.LIMIT_S)
 
 
 @pytest.mark.parametrize("step", ["hello", "create begins", "create", "move", "publish begins", "laid", "locked"])
@@ -160,20 +225,8 @@ def test_peer_that_leaves_with_the_files_of_all_makes_nothing_unfit(shared, monk
             until(lambda: not (group.directory / group.members[0]).exists())
         return answers
 
-    def take_part() -> None:
-        with PeerGroup(FileSystem(), shared / DIRECTORY_NAME, 2, 30, says_so) as circle:
-            scratch = ScratchDir.at(circle.system, circle.place / "ground")
-            try:
-                check_together(FindingLog(), circle, scratch, mount_of(shared), 10)
-            except PeerLostError as error:
-                losses.append(str(error))
-
     monkeypatch.setattr(PeerGroup, "all_gather", gather)
-    threads = [threading.Thread(target=take_part) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    take_part(shared, losses)
     assert sorted(loss.split()[-1] for loss in losses) == ["left", "stopped"], losses
     assert list(shared.iterdir()) == []
 
@@ -446,7 +499,8 @@ def test_changes_that_others_never_see_are_found(shared, monkeypatch):
             else info
         )
 
-    systems = [FileSystem(Liar(fstat=fstat, stat=remembers_what_was_missing())) for _ in range(2)]
+    lies = {"fstat": fstat, "fsync": says_so}  # a busy disk takes no part of the second
+    systems = [FileSystem(Liar(**lies, stat=remembers_what_was_missing())) for _ in range(2)]
     assert unfit_among(meet(shared, *systems)) == {"new name, opened", "heartbeat, opened"}
 
 

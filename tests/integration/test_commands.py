@@ -230,6 +230,24 @@ def test_recover_removes_the_placeholders_of_a_host_that_is_off(share, clip, sty
     assert "switched-of: expected the host of a node, found no node there" in done.output
 
 
+def test_recover_takes_the_task_that_a_node_claims_meanwhile_and_the_node_too(share, monkeypatch):
+    from shared.claims import Claims, claimed
+    from shared.failure_detector import FailureDetector
+
+    job, owner, poll = toy.create(share, chains=1, length=3), join(share, host="switched-off"), FailureDetector.poll
+    (mine := Claims(owner, job)).claim(toy.link_task(0))
+
+    def late(detector) -> None:  # the claims are listed by then
+        poll(detector)
+        if owner.heartbeat_file.exists():
+            mine.claim(toy.link_task(1))
+
+    monkeypatch.setattr(FailureDetector, "poll", late)
+    done = call(coordinator.main, "recover", share.layout.root, "--assume-dead", "switched-off")
+    assert done.exit_code == 0 and done.output.endswith("recovered 2 task(s)\n"), done.output
+    assert claimed(job) == {} and not owner.heartbeat_file.exists()
+
+
 def test_flow_command_writes_flo_and_picture(tmp_path):
     import cv2
 
@@ -384,6 +402,26 @@ def test_clean_says_what_it_freed_and_where_the_film_stays(share, clip, style):
     said = re.fullmatch(rf"one: removed, (\d+) KiB freed; the film stays: {re.escape(str(film_of(job)))}\n", told)
     assert said and abs(int(said[1]) - freed / 1024) < 2, (told, freed)
     assert {path.name for path in share.layout.logs.iterdir()} == {other.name, "one.notes.log"}
+
+
+def test_clean_bears_with_another_clean_of_the_same_jobs(share, monkeypatch):
+    from fav.pipeline import job_control
+    from shared.filesystem import FileSystem
+
+    job, really, cleaned = toy.create(share, chains=1, length=1), FileSystem.exists, []
+    call(coordinator.main, "cancel", share.layout.root)
+
+    def late(system: FileSystem, path: Path) -> bool:
+        there = really(system, path)
+        if path == job.layout.flag("cancelled") and not cleaned:
+            cleaned.append(path)
+            job_control.clean(share, job.name)
+        return there
+
+    monkeypatch.setattr(FileSystem, "exists", late)
+    done = call(coordinator.main, "clean", share.layout.root, "--finished")
+    assert cleaned and done.exit_code == 0 and done.output.startswith("toy: removed"), done.output
+    assert all_jobs(share) == [] and not job.layout.root.exists()
 
 
 def test_clean_removes_all_jobs_that_have_been_over_for_long(share, clip, style):

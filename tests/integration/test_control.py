@@ -16,7 +16,7 @@ from shared.errors import JobQueueError
 from shared.identity import Identity
 from shared.membership import remove_node
 from tests.helpers import toy_plan as toy
-from tests.helpers.job_system import is_clean, join, start
+from tests.helpers.job_system import evict, is_clean, join, start
 from tests.helpers.waiting import wait_for
 
 
@@ -102,7 +102,7 @@ def test_node_that_was_taken_for_dead_hears_what_was_ordered_before(share, root)
     node = start(root, "toy")
     wait_for(lambda: results.count(job, "link", range(1000)) > 2)
     (first,) = share.system.list(share.layout.nodes)
-    remove_node(share, first)
+    evict(share, first)
     control.send(share, first, ControlCommand.DRAIN)
     node.communicate(timeout=30)
     assert node.returncode == 130 and control.pending(share) == {}

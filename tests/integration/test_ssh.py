@@ -146,10 +146,11 @@ def test_two_hosts_make_the_film_that_one_machine_makes(network, operator, share
     code, said = operator.run()
     assert code == 0 and "2 node(s) on 2 host(s)" in said and f"done: {film_of(operator.job)}" in said, said
     assert same_film(operator.job, clip, style, tmp_path / "alone")
-    wait_for(lambda: not operator.running and not list(share.layout.nodes.iterdir()), 20)
+    states = [share.layout.logs / f"film.{host}.0.state" for host in ("anton", "berta")]
+    wait_for(lambda: all(state.read_text() == "ended 0\n" for state in states), 20)
     told = {path.name for path in share.layout.logs.iterdir()}
     assert told == {f"film.{host}.0.{end}" for host in ("anton", "berta") for end in ("log", "state")}
-    assert (share.layout.logs / "film.berta.0.state").read_text() == "ended 0\n"
+    assert not operator.running and not list(share.layout.nodes.iterdir())
     assert not list(tmp_path.rglob("PWNED")) and not (ROOT / "PWNED").exists() and not (Path.home() / "PWNED").exists()
 
 

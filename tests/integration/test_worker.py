@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from shared import attempts, results
 from shared.claims import claimed
 from tests.helpers import toy_plan as toy
-from tests.helpers.job_system import is_clean, start
+from tests.helpers.job_system import evict, is_clean, start
 from tests.helpers.waiting import runs, wait_for
 
 
@@ -88,11 +87,12 @@ def title_of(pid: str) -> str:
 def test_signal_stops_a_node_soon_and_leaves_nothing_claimed(share, root, number):
     job = toy.create(share, chains=1, length=1000, slow=0.05)
     node = start(root, "toy")
-    wait_for(lambda: results.count(job, "link", range(1000)) > 2)
-    began = time.monotonic()
+    done = lambda: results.count(job, "link", range(1000))
+    wait_for(lambda: done() > 2)
     node.send_signal(number)
+    before = done()
     output, _ = node.communicate(timeout=20)
-    assert node.returncode == 130 and time.monotonic() - began < 2, output
+    assert node.returncode == 130 and done() < before + 20, output  # a second's work, however busy the machine is
     assert claimed(job) == {} and is_clean(share)
 
 
@@ -115,24 +115,23 @@ def test_second_signal_stops_a_node_in_the_middle_of_a_task(share, root):
     node = start(root, "toy")
     wait_for(lambda: claimed(job))
     node.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    assert "repeat the request" in node.stdout.readline()  # two that wait to be heard would count as one
     node.send_signal(signal.SIGINT)
-    node.communicate(timeout=10)
+    node.communicate(timeout=20)
+    assert node.returncode == 130
     assert claimed(job) == {} and is_clean(share) and attempts.attempts_of_task(job, toy.link_task(0)) == []
 
 
 def test_node_that_was_taken_for_dead_joins_again_and_finishes(share, root):
-    from shared.membership import remove_node
-
-    job = toy.create(share, chains=1, length=200, slow=0.05)
+    job = toy.create(share, chains=1, length=1000, slow=0.05)
     node = start(root, "toy")
-    wait_for(lambda: results.count(job, "link", range(200)) > 2)
+    wait_for(lambda: results.count(job, "link", range(1000)) > 2)
     (first,) = share.layout.nodes.iterdir()
-    remove_node(share, first.name)
+    evict(share, first.name)
     wait_for(lambda: any(path.name != first.name for path in share.layout.nodes.iterdir()))
     node.send_signal(signal.SIGINT)
     output, _ = node.communicate(timeout=20)
-    assert "considered this node dead" in output
+    assert node.returncode == 130 and "considered this node dead" in output
     assert attempts.attempts_of_task(job, toy.link_task(0)) == [] and attempts.failed(job) == []
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shared import claims, results
-from shared.claims import Claims, Outcome
+from shared.claims import Claims, Outcome, claims_of
 from shared.errors import EvictedError
 from shared.identity import Identity
 from shared.membership import Node, remove_node
@@ -117,6 +117,42 @@ def test_renaming_a_placeholder_onto_its_own_inode_would_do_nothing(share, node,
     os.rename(placeholder, other)
     assert placeholder.exists()
     assert node.temp_path() != node.temp_path()
+
+
+def test_claim_that_is_released_while_claims_are_read_is_left_out_for_the_next_of_its_node(
+    share, node, job, monkeypatch
+):
+    really, mine = share.system.read, Claims(node, job)
+    mine.claim(TASK)
+
+    def late(path, limit):
+        if path == job.layout.placeholder(TASK):
+            mine.claim(toy.link_task(1))
+            mine.release(TASK)
+        return really(path, limit)
+
+    monkeypatch.setattr(share.system, "read", late)
+    assert [(claim.task, claim.owner) for claim in claims_of(job)] == [(str(toy.link_task(1)), node.identity)]
+
+
+def test_node_that_writes_while_it_is_removed_is_removed_all_the_same(share, node, monkeypatch):
+    late = []
+
+    class Busy:
+        """The os module; before the directory is removed the first time, its node writes a file in it."""
+
+        def __getattr__(self, name):
+            return getattr(os, name)
+
+        def rmdir(self, name, **options):
+            if not late:
+                late.append(node.temp_path())
+                late[0].touch()
+            os.rmdir(name, **options)
+
+    monkeypatch.setattr(share.system, "os", Busy())
+    remove_node(share, node.identity.incarnation)
+    assert late and not node.tmp_dir.exists() and not node.heartbeat_file.exists()
 
 
 def test_node_joins_although_what_it_has_made_is_swept_before_it_has_a_heart(share, monkeypatch):

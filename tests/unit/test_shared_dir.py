@@ -130,6 +130,20 @@ def test_notification_that_comes_while_a_node_waits_wakes_it(root, kind_of_mount
     mine.close()
 
 
+def test_notification_that_comes_when_a_wait_has_just_ended_is_left_for_the_next_one(share, monkeypatch):
+    notifier = ChangeNotifier(join(share))
+    notifier.wait(0.0)  # begins to watch
+
+    def late(event: threading.Event, seconds: float) -> bool:
+        heard = event.is_set()
+        event.set()
+        return heard
+
+    monkeypatch.setattr(share.system, "wait", late)
+    assert not notifier.wait(1.0) and notifier.wait(1.0)
+    notifier.close()
+
+
 def test_waiting_on_a_network_reads_no_entry_and_a_node_that_works_asks_nothing(root, monkeypatch):
     monkeypatch.setattr("shared.notify.mount_of", lambda path: Mount("nfs4", "server:/film", ()))
     root.mkdir(exist_ok=True)

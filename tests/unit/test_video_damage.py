@@ -11,6 +11,7 @@ from fav.cli.cuts import cuts
 from fav.video import check_film, decode, write_film
 from fav.video.damage import find_gaps
 from fav.video.ranges import survey
+from fav.video.truncation import broken_at
 from tests.helpers.clips import VP9, X264, asked, ffmpeg, make, streams, taken, tone
 
 BASELINE = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "10")
@@ -218,6 +219,14 @@ def test_broken_gif_is_told_where_ffmpeg_ends(tmp_path):
     assert count < 20 and re.match(
         rf"its structure is damaged at byte \d+; what follows is lost: {count} frames are used", note
     )
+
+
+def test_gif_that_ends_in_its_header_is_broken_nowhere(tmp_path):
+    data = make(tmp_path / "whole.gif", "-vf", "format=rgb24", rate=10, seconds=1).read_bytes()
+    cut = tmp_path / "cut.gif"
+    for length in range(4, 15):
+        cut.write_bytes(data[:length])
+        assert broken_at(cut) is None, length
 
 
 def test_loss_at_the_very_end_is_told(tmp_path):
