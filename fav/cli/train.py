@@ -32,7 +32,6 @@ from fav.pipeline.spec import LOSS_NETWORK
 from fav.training.config import (
     COPY,
     COPY_ITERATIONS,
-    COPY_STEPS,
     DEFAULT_MIX,
     DEFAULT_STEPS,
     FITTED_DECAY,
@@ -130,7 +129,7 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     "steps",
     metavar="ITERATION:STEPS,…",
     help="Number of consecutive frames to unroll, from an iteration on, or from a percentage of the training on, like 50%:4.  "
-    f"[default: {DEFAULT_STEPS}; without PHOTOS_DIR {FITTED_STEPS}; with --steady {STEADY_STEPS}; with --copy {COPY_STEPS}]",
+    f"[default: {DEFAULT_STEPS}; without PHOTOS_DIR, or with --copy {FITTED_STEPS}; with --steady {STEADY_STEPS}]",
 )
 @click.option(
     "--through/--detached",
@@ -392,9 +391,7 @@ def train(
         outputs.check()
     values["mix"] = values["mix"] or DEFAULT_MIX + (VIDEO_SHARE if clips else "")
     painting_alone = photos_dir is None and not model  # neither photographs nor a model are given
-    usual_steps = FITTED_STEPS if painting_alone else DEFAULT_STEPS
-    if model:
-        usual_steps = STEADY_STEPS if steady else COPY_STEPS
+    usual_steps = STEADY_STEPS if steady else FITTED_STEPS if painting_alone or copied else DEFAULT_STEPS
     values["steps"] = values["steps"] or usual_steps
     values["end_factor"] = values["end_factor"] or (FITTED_DECAY if painting_alone or model else 1.0)
     if iterations is None and not painting_alone:

@@ -32,7 +32,6 @@ STEADY = {  # other defaults of --steady; with a painting's weights for steadine
     "temporal_weight": 60.0,
     "forgetting_weight": 30.0,
 }
-COPY_STEPS = "0:1,85%:2"
 COPY_ITERATIONS = 1000
 COPY = {  # other defaults of --copy: the model's films are steady, so nothing else makes the new style steady
     **STEADY,
