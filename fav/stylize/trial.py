@@ -133,17 +133,14 @@ def trials(
                     load_style(variant.settings.style, in_channels=7)  # it says what is wrong
             key = _what_takes_time(stylizer, variant, moments[0])
             for number, moment in enumerate(moments):
-                if number == len(stylized) == 0:
-                    stylized.append(
-                        _paint(stylizer, moment)
-                    )  # not measured: the first picture of a network takes longer
-                if number == len(stylized) or number == len(moments) - 1 and key not in times:
-                    began = time.monotonic()
-                    picture = _paint(stylizer, moment)
-                    if key not in times:
-                        times[key] = time.monotonic() - began + _flow_seconds(stylizer, variant, moments[0])
-                    if number == len(stylized):
-                        stylized.append(picture)
+                if number == len(stylized):
+                    picture, seconds = _timed_paint(stylizer, moment)
+                    stylized.append(picture)
+                    if number and key not in times:  # the first picture of a network takes longer
+                        times[key] = seconds + _flow_seconds(stylizer, variant, moments[0])
+                if number == len(moments) - 1 and key not in times:
+                    _, seconds = _timed_paint(stylizer, moment)
+                    times[key] = seconds + _flow_seconds(stylizer, variant, moments[0])
                 image = _finished(stylized[number], moment, variant.finish, masks)
                 yield Trial(variant, number, image, times.get(key))
     finally:
@@ -166,6 +163,12 @@ def _paint(stylizer: FrameStylizer, moment: Moment) -> np.ndarray:
     """The stylized frame of a moment, as a job publishes it."""
     source = stylizer.as_source(resize(moment.frames[0], stylizer.settings.size))
     return stylizer.picture(stylizer.first_of(source, moment.number, moment.seconds, moment.number == 0))
+
+
+def _timed_paint(stylizer: FrameStylizer, moment: Moment) -> tuple[np.ndarray, float]:
+    """The stylized frame of a moment, and the seconds that it took."""
+    began = time.monotonic()
+    return _paint(stylizer, moment), time.monotonic() - began
 
 
 def _finished(
