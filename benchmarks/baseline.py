@@ -75,8 +75,9 @@ def main(
     """Print a table of what the procedure of 2020 and a node of this program take for a film of VIDEO in STYLE.
 
     Both are whole commands, from the video file to the film, in turns; ours with its default flow, with that of
-    2020, and with that at half size. The procedure of 2020 knows the authors' network alone. Without a STYLE there are two tables: for that network in full width,
-    and in half width, with random weights.
+    2020, and with that at half size. The procedure of 2020 knows the authors' network alone. Without a STYLE there are
+    two tables: for that network in full width, and in half width, with random weights.
+
     Steps of a node are measured one after the other; "whole" is a node as it works, with flow beside the network.
     """
     threads = threads or len(os.sched_getaffinity(0))
