@@ -35,6 +35,27 @@ def scene(motion: str, size: tuple[int, int], count: int) -> Frames:
     return ((view(drawn, number).image, Fraction(number, RATE), number == 0) for number in range(count))
 
 
+def over_photograph(picture: np.ndarray, width: int, count: int) -> Frames:
+    """So many frames of a camera that moves over a photograph on an ellipse, once around in four seconds.
+
+    The frames show seven eighths of its width and of its height. They move by up to half a hundredth of the width a frame.
+    """
+    larger = at_width(picture, round(width * 8 / 7))
+    height = round(larger.shape[0] * 7 / 8)
+    margins = np.array((larger.shape[1] - width, larger.shape[0] - height))
+    for number in range(count):
+        angle = 2 * np.pi * number / (4 * RATE)
+        x, y = margins * (1 + np.array((np.sin(angle), np.cos(angle)))) / 2
+        image = cv2.warpAffine(
+            larger,
+            np.float32([[1, 0, -x], [0, 1, -y]]),
+            (width, height),
+            flags=cv2.INTER_CUBIC,
+            borderMode=cv2.BORDER_REFLECT,
+        )
+        yield image, Fraction(number, RATE), number == 0
+
+
 def video(path: Path, width: int) -> Frames:
     """All frames of a video at that width, its cuts found as they are when a film is made."""
     with decode(path) as decoding:

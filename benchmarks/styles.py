@@ -2,7 +2,8 @@
 
 import random
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from fav.evaluation.strokes import stroke_width
 from fav.flow.field import estimate
 from fav.model.checkpoints import load_style
 from fav.model.runner import StyleRunner
+from fav.synthetic.motions import MOTIONS
 from fav.util.images import read_image
 
 PATH = click.Path(path_type=Path)
@@ -113,6 +115,16 @@ def painting_of(style: Path, paintings: Path) -> Path | None:
     metavar="NAME|FILE",
     help="As for `python -m fav train`.  [default: in the shared material]",
 )
+@click.option(
+    "--motions", default="", metavar="NAME,…", help=f"Measure on drawn scenes, too, by camera: {', '.join(MOTIONS)}."
+)
+@click.option(
+    "--photograph",
+    "photographs",
+    type=PATH,
+    multiple=True,
+    help="Measure on a camera that moves over this photograph, too. Once for each.",
+)
 @click.option("--width", type=click.IntRange(16), default=320, show_default=True)
 @click.option("--flow", type=click.Choice(list(flows.METHODS)), default="dis", show_default=True)
 @click.option(
@@ -134,6 +146,8 @@ def main(
     videos: tuple[Path, ...],
     paintings: Path,
     loss_network: str,
+    motions: str,
+    photographs: tuple[Path, ...],
     width: int,
     flow: str,
     sheets: Path | None,
@@ -148,8 +162,13 @@ def main(
     motion is how far the film's own motion is from the source's, pixels a frame (tOF).
     """
     use_threads(threads)
-    if missing := [str(video) for video in videos if not video.exists()]:
-        raise click.ClickException(f"expected videos, but there is no {', '.join(missing)}; say --video FILE")
+    if missing := [str(file) for file in (*videos, *photographs) if not file.exists()]:
+        raise click.ClickException(f"there is no {', '.join(missing)}; give files by --video and --photograph")
+    if unknown := set(filter(None, motions.split(","))) - set(MOTIONS):
+        raise click.ClickException(
+            f"--motions: expected some of {', '.join(MOTIONS)}, got {', '.join(sorted(unknown))}"
+        )
+    clips = clips_of(videos, motions, photographs, width, frames)
     click.echo(
         f"{width} wide, flow {flow}. Warping error: the mean over the frames of that on reliable pixels. Quotients: with memory "
         f"by without, the second by the source. Goals: {', '.join(f'{sign} {goal:.2g}' for *_, sign, goal in GOALS)}"
@@ -167,15 +186,16 @@ def main(
                 f"{painting.stem}, the painting: strokes of {told(stroke_width(painting_seen(painting)), '.1f')} pixels"
             )
         rows = [[(f"{painting.stem}, the painting", reel.at_width(read_image(painting), width))]] if painting else []
-        for video in videos:
+        for clip, pictures in clips.items():
             sheet, losses = Sheet(), losses_of(painting, loss_network) if painting else None
             motion = Motion(flows.make(flow))
-            evaluation = evaluated(video, style, runner, width, flow, losses, sheet, motion, frames)
-            click.echo(line(f"{style.stem}, {video.stem}", evaluation, motion.mean))
+            shown = islice(pictures(), frames)
+            evaluation = evaluated(clip, shown, style, runner, width, flow, losses, sheet, motion)
+            click.echo(line(f"{style.stem}, {clip}", evaluation, motion.mean))
             if sheet.kept:
-                judged.setdefault(video.stem, []).append((style.stem, sheet.kept[-1][1].film))
+                judged.setdefault(clip, []).append((style.stem, sheet.kept[-1][1].film))
             rows += [
-                [(f"{video.stem}, {words}, {seconds} s", getattr(now, film)) for seconds, now in sheet.kept]
+                [(f"{clip}, {words}, {seconds} s", getattr(now, film)) for seconds, now in sheet.kept]
                 for film, words in ROWS.items()
                 if sheet.kept
             ]
@@ -200,8 +220,22 @@ def write_blind(directory: Path, judged: dict[str, list[tuple[str, np.ndarray]]]
     (directory / "names.txt").write_text("\n".join(told) + "\n")
 
 
+def clips_of(
+    videos: Iterable[Path], motions: str, photographs: Iterable[Path], width: int, frames: int | None
+) -> dict[str, Callable[[], reel.Frames]]:
+    """What to measure on, by name: whole videos, and drawn scenes and photographs of so many frames, or of two seconds."""
+    count, size = frames or 2 * reel.RATE, (width, round(width * 9 / 16))
+    drawn = filter(None, motions.split(","))
+    return {
+        **{video.stem: partial(reel.video, video, width) for video in videos},
+        **{motion: partial(reel.scene, motion, size, count) for motion in drawn},
+        **{photo.stem: partial(reel.over_photograph, read_image(photo), width, count) for photo in photographs},
+    }
+
+
 def evaluated(
-    video: Path,
+    clip: str,
+    shown: reel.Frames,
     style: Path,
     runner: StyleRunner,
     width: int,
@@ -209,18 +243,16 @@ def evaluated(
     losses: FrameLosses | None,
     sheet: Sheet,
     motion: Motion,
-    frames: int | None = None,
 ) -> Evaluation:
-    """A video, or its first frames, in a style, with memory, against the same without it."""
+    """A clip in a style, with memory, against the same without it."""
     with Progress(transient=True, disable=not Console().is_terminal) as progress:
-        bar = progress.add_task(f"{style.stem}, {video.stem}", total=None)
-        shown = islice(reel.video(video, width), frames)
+        bar = progress.add_task(f"{style.stem}, {clip}", total=None)
         moments = motion.watch(sheet.watch(reel.stylized(shown, runner, flows.make(flow))))
         found = []
         for row in measure(moments, flows.make(flow), losses):
             found.append(row)
             progress.advance(bar)
-    return Evaluation(EvaluationConfig(str(video), style.stem, "independent", flow=flow), (width, 0), tuple(found))
+    return Evaluation(EvaluationConfig(clip, style.stem, "independent", flow=flow), (width, 0), tuple(found))
 
 
 def line(name: str, evaluation: Evaluation, motion: float | None) -> str:

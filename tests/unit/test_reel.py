@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks import reel
 from benchmarks.drift import followed
-from benchmarks.styles import Sheet, painting_of, write_blind
+from benchmarks.styles import Sheet, clips_of, painting_of, write_blind
 from fav.evaluation.comparison import FrameSample
 from fav.flow import make
 from fav.model.network import StyleNetwork
@@ -24,6 +24,28 @@ def test_clip_that_is_played_forth_and_back_turns_at_its_ends_and_comes_again_af
     ]
     assert shown == [10, 20, 30, 40, 30, 20, 10, 20, 30, 40]
     assert reel.period([1, 2, 3, 4]) == 6 and reel.period([1, 2]) == 2 and reel.period([1]) == 1
+
+
+def test_camera_over_a_photograph_moves_smoothly_inside_it_and_shows_a_part_of_it():
+    photo = np.zeros((160, 240, 3), np.uint8)
+    photo[:, :, 2], photo[:, :, 1] = np.linspace(0, 250, 240), np.linspace(0, 250, 160)[:, None]
+    frames = list(reel.over_photograph(photo, 120, 100))
+    assert [cut for *_, cut in frames] == [True, *[False] * 99]
+    levels = np.array([picture.mean((0, 1))[1:] for picture, *_ in frames])
+    steps = np.abs(np.diff(levels, axis=0))
+    assert 0.3 < steps.max() < 2 and np.ptp(levels, axis=0).min() > 20
+    assert np.abs(levels[0] - levels[-1]).max() < 2
+    for picture, *_ in frames:
+        assert picture.shape == (80, 120, 3) and picture[0, 0, 2] < picture[0, -1, 2] - 200
+
+
+def test_clips_are_videos_drawn_scenes_and_photographs_of_one_width(tmp_path):
+    cv2.imwrite(str(tmp_path / "hill.png"), np.full((90, 160, 3), 80, np.uint8))
+    clips = clips_of([], "pan,tripod", [tmp_path / "hill.png"], 96, 5)
+    assert list(clips) == ["pan", "tripod", "hill"]
+    for frames in clips.values():
+        shown = [(picture.shape, cut) for picture, _, cut in frames()]
+        assert shown == [((54, 96, 3), number == 0) for number in range(5)]
 
 
 def test_each_frame_comes_with_both_films_and_shots_begin_alike():
