@@ -325,7 +325,11 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     "--save-every", type=NumberType(0), default=5, show_default=True, help="Minutes between two saved states."
 )
 @click.option(
-    "--sheet-every", type=NumberType(0), default=15, show_default=True, help="Minutes between two contact sheets."
+    "--sheet-every",
+    type=NumberType(0),
+    default=15,
+    show_default=True,
+    help="Minutes between two contact sheets. The first one comes after a minute.",
 )
 @options(JOB_OPTIONS)
 @options(LOG)

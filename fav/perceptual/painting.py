@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from fav.errors import FavError
+from fav.perceptual.painting_parts import painting_parts
 from fav.util.images import read_image, resize
 
 STYLE_SIZE = 1024  # default size of the longer side, in pixels
@@ -42,6 +43,7 @@ class Painting:
         whole: A small image of the whole file, with a frame around the part that is used.
         size: (width, height) of the file.
         crop: The part that is used, "X,Y,W,H"; "" for all.
+        suggested_parts: Other parts to learn from, "X,Y,W,H" and a small image (H, W, 3) each. Empty if `crop` was given.
     """
 
     picture: np.ndarray
@@ -50,6 +52,7 @@ class Painting:
     whole: np.ndarray
     size: tuple[int, int]
     crop: str = ""
+    suggested_parts: tuple[tuple[str, np.ndarray], ...] = ()
 
     @property
     def part(self) -> str:
@@ -57,7 +60,8 @@ class Painting:
         size = f"{self.size[0]}x{self.size[1]} pixels"
         if self.crop:
             return f"learned from: the part {self.crop} of {size}"
-        return f"learned from: all of the painting, {size} (--style-crop X,Y,W,H: a part of it)"
+        suggested = "; the contact sheet suggests some" if self.suggested_parts else ""
+        return f"learned from: all of the painting, {size} (--style-crop X,Y,W,H: a part of it{suggested})"
 
     @property
     def note(self) -> str:
@@ -91,7 +95,7 @@ def read_painting(path: Path, size: int = STYLE_SIZE, crop: str = "", clean: boo
         raise FavError(f"image {path}: expected at least {MIN_SIDE} pixels per side, got {width}x{height}")
     resized = limit_size(part, size)
     detail = fine_detail(resized)
-    overview = _overview(image, crop), image.shape[1::-1], crop
+    overview = _overview(image, crop), image.shape[1::-1], crop, () if crop else _suggested_parts(image)
     if not clean:
         return Painting(resized, detail, 0.0, *overview)
     # Grain has the size of the photograph's pixels, so it is removed before the image is resized below STYLE_SIZE.
@@ -179,6 +183,13 @@ def _crop(image: np.ndarray, crop: str, path: Path) -> np.ndarray:
             f"it ends at {x + w},{y + h}"
         )
     return image[y : y + h, x : x + w]
+
+
+def _suggested_parts(image: np.ndarray) -> tuple[tuple[str, np.ndarray], ...]:
+    """Parts for --style-crop, "X,Y,W,H" and a small image each."""
+    return tuple(
+        (f"{x},{y},{w},{h}", limit_size(image[y : y + h, x : x + w], OVERVIEW)) for x, y, w, h in painting_parts(image)
+    )
 
 
 def _overview(image: np.ndarray, crop: str) -> np.ndarray:

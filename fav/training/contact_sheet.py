@@ -35,21 +35,29 @@ class Samples:
         static: A clip of 25 equal frames.
         paintings: Captions and images (H, W, 3) uint8 of the painting. Empty if the style is learned from an image
             model.
+        parts: Parts of the painting to choose from, "X,Y,W,H" and an image (H, W, 3) uint8 each. Empty if one was chosen.
     """
 
     photos: Sequence[np.ndarray]
     moving: SyntheticSequence
     static: SyntheticSequence
     paintings: Sequence[tuple[str, np.ndarray]] = ()
+    parts: Sequence[tuple[str, np.ndarray]] = ()
 
 
-def samples_of(photos: Sequence[Photo], side: int, paintings: Sequence[tuple[str, np.ndarray]] = ()) -> Samples:
+def samples_of(
+    photos: Sequence[Photo],
+    side: int,
+    paintings: Sequence[tuple[str, np.ndarray]] = (),
+    parts: Sequence[tuple[str, np.ndarray]] = (),
+) -> Samples:
     """Make the samples of a sheet from held-out photographs. Deterministic.
 
     Args:
         photos: The photographs.
         side: The side of the samples, in pixels.
         paintings: Images of the painting, with captions.
+        parts: Parts of the painting to choose from, with their positions.
     """
     rng = np.random.default_rng(1)
     background, origin = sample_background(photos[:1], rng, side)
@@ -59,7 +67,7 @@ def samples_of(photos: Sequence[Photo], side: int, paintings: Sequence[tuple[str
     for background_motions, motions in (([pan] * FRAMES, [slide] * FRAMES), ([still()] * FRAMES, [still()] * FRAMES)):
         foreground = sample_foreground(photos[-1:], np.random.default_rng(2), side, motions)
         clips.append(compose([Layer(background, origin, background_motions), foreground], side, FRAMES - 1))
-    return Samples([_center_crop(photo.read(side), side) for photo in photos], *clips, paintings=paintings)
+    return Samples([_center_crop(photo.read(side), side) for photo in photos], *clips, paintings=paintings, parts=parts)
 
 
 def contact_sheet(
@@ -89,6 +97,10 @@ def contact_sheet(
         ("stylized as a film", [moving[number] for number in SHOWN_FRAMES]),
         ("clip without motion, stylized as a film: frames 1, 10, 25", [static[number] for number in SHOWN_FRAMES]),
     ]
+    if samples.parts:
+        side = samples.photos[0].shape[0]
+        cells = [_captioned(text, image, side) for text, image in samples.parts[: len(samples.photos)]]
+        rows.append(("parts of the painting to learn from instead, with their --style-crop", cells))
     body = _draw_rows(rows)
     head = _draw_head(samples, [progress, *map(str, measures)], body.shape[1])
     return encode_png(np.concatenate([head, body]), {"Source": mark}), measures
@@ -142,6 +154,17 @@ def _draw_head(samples: Samples, lines: list[str], width: int) -> np.ndarray:
     for number, line in enumerate(lines):
         _draw_text(head, line, LABEL_HEIGHT * (1 + number), max(left, 4))
     return head
+
+
+def _captioned(caption: str, image: np.ndarray, side: int) -> np.ndarray:
+    """An image below its caption, in a white square. Returns (side, side, 3) uint8."""
+    cell = np.full((side, side, 3), 255, np.uint8)
+    height, width = image.shape[:2]
+    scale = min((side - LABEL_HEIGHT) / height, (side - 4) / width)
+    small = resize(image, (max(1, round(width * scale)), max(1, round(height * scale))))
+    _draw_text(cell, caption, 0, 4)
+    cell[LABEL_HEIGHT : LABEL_HEIGHT + small.shape[0], : small.shape[1]] = small
+    return cell
 
 
 def _draw_text(sheet: np.ndarray, text: str, top: int, left: int) -> None:

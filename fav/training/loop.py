@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 LOG_EVERY_S = 30  # without a terminal
 SPEED_WINDOW = 20  # iterations
+FIRST_SHEET = 1.0  # minutes until the first contact sheet, which suggests parts of the painting
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ class TrainingLoop:
     def _train(self, loader: Iterator[Batch], signals: StopSignals, report_progress: Callable[[], None]) -> None:
         """Iterate until a stop criterion is met. Raises StopAskedError if a signal arrives."""
         trainer, start_time, earlier_seconds = self.trainer, time.monotonic(), self.trainer.seconds
-        save, show = _Timer(self.limits.save_every), _Timer(self.limits.sheet_every)
+        save = _Timer(self.limits.save_every)
+        show = _Timer(self.limits.sheet_every, math.inf if trainer.iteration else FIRST_SHEET)
         while not self.done:
             with signals.may_end():
                 batch = next(loader)
@@ -243,10 +245,11 @@ class TrainingLoop:
 
 
 class _Timer:
-    """A timer that is due every `minutes`."""
+    """A timer that is due every `minutes`, for the first time after `first` minutes, if that is less."""
 
-    def __init__(self, minutes: float):
+    def __init__(self, minutes: float, first: float = math.inf):
         self._seconds, self._last = 60 * minutes, time.monotonic()
+        self._last -= max(0, self._seconds - 60 * first)
 
     def due(self) -> bool:
         """Whether the time has passed. If so, the timer restarts."""

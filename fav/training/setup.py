@@ -149,7 +149,9 @@ def prepare_trainer(
     if state:
         check_same(state_path, config, state)
     losses = _make_losses(config, placed(network, device) if network else None, painting, folder, device)
-    samples = samples_of(folder.held_out, config.crop, _sheet_images(painting))
+    samples = samples_of(
+        folder.held_out, config.crop, _sheet_images(painting), painting.suggested_parts if painting else ()
+    )
     began_with = inputs.init
     if inputs.nearest and not state and isinstance(losses, PerceptualLoss):
         chosen, note = _nearest(losses, samples.photos, replace(config, arch=typed_arch), device)

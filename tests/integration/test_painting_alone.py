@@ -20,7 +20,7 @@ from fav.training.checkpoint import load_state
 from fav.training.config import StopCriteria, TrainingConfig, TrainingInputs
 from fav.training.dataloader import Batches
 from fav.training.image_folder import BUILT_IN_HELD_OUT, built_in_photos, video_stills
-from fav.training.loop import Outcome, TrainingLoop
+from fav.training.loop import FIRST_SHEET, Outcome, TrainingLoop, _Timer
 from fav.training.nearest import COSTLY, multiplications, ranked
 from fav.training.outputs import OutputPaths
 from fav.training.setup import prepare
@@ -77,6 +77,23 @@ def test_a_painting_and_a_video_are_enough(painting, film, loss_network, own_sty
     again = call(*words, "--minutes", 0.03)
     assert again.exit_code == 0 and f"continuing after iteration {len(rows)}" in again.output, again.output
     assert "begins with" not in again.output and style_facts(out).metadata["began_with"] == "mine.safetensors"
+
+
+def test_first_sheet_comes_after_a_minute_and_the_others_when_they_are_due(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("fav.training.loop.time.monotonic", lambda: now[0])
+    for minutes, seconds in ((15, [60, 960, 1860]), (0.5, [30, 60, 90]), (0, [1, 2, 3])):
+        now[0], due = 1000.0, []
+        timer = _Timer(minutes, FIRST_SHEET)
+        while len(due) < 3:
+            now[0] += 1
+            if timer.due():
+                due.append(now[0] - 1000)
+        assert due == seconds
+    now[0] = 1000.0
+    later = _Timer(15)
+    now[0] += 899
+    assert not later.due()
 
 
 def test_where_no_style_fits_random_weights_begin(painting, film, loss_network, own_styles, tmp_path):
