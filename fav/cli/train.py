@@ -37,6 +37,7 @@ from fav.training.config import (
     FITTED_DECAY,
     FITTED_ITERATIONS,
     FITTED_MINUTES,
+    FITTED_STEADINESS,
     FITTED_STEPS,
     PIXEL_LOSSES,
     STEADY,
@@ -289,6 +290,12 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
     f"[default: 1; without PHOTOS_DIR, with --steady or --copy {FITTED_DECAY:g}]",
 )
 @click.option(
+    "--steadiness-end-factor",
+    type=NumberType(0, 1000),
+    help="The factor of the temporal and forgetting weights at the end of the training; it rises along a cosine. Strokes "
+    f"are learned first, then steadiness.  [default: 1; without PHOTOS_DIR {FITTED_STEADINESS:g}]",
+)
+@click.option(
     "--single-image-until",
     type=WholeType(0),
     default=0,
@@ -398,6 +405,8 @@ def train(
     usual_steps = STEADY_STEPS if steady else FITTED_STEPS if painting_alone or copied else DEFAULT_STEPS
     values["steps"] = values["steps"] or usual_steps
     values["end_factor"] = values["end_factor"] or (FITTED_DECAY if painting_alone or model else 1.0)
+    if values["steadiness_end_factor"] is None:
+        values["steadiness_end_factor"] = FITTED_STEADINESS if painting_alone else 1.0
     if iterations is None and not painting_alone:
         iterations = COPY_ITERATIONS if copied else ITERATIONS
     if iterations is None and minutes is None:

@@ -18,8 +18,9 @@ VIDEO_SHARE = ",video:5"  # added to the default mix if there are clips
 DEFAULT_STEPS = "0:0,1500:2,2200:4"
 FITTED_STEPS = "0:1,85%:2"  # if the length of the training is a time, not a number of iterations
 FITTED_DECAY = 0.1
+FITTED_STEADINESS = 5.0
 FITTED_MINUTES = 30.0
-FITTED_ITERATIONS = 900  # of a job, which counts no minutes: about as many as fit into these on 2 cores
+FITTED_ITERATIONS = 2400  # of a job, which counts no minutes: 3,300 fit into these on one core with bfloat16
 STILLS = 64  # frames of a video that replace photographs
 MOST_STEPS = 32
 PIXEL_LOSSES = ("l2", "l1", "smooth-l1")
@@ -49,6 +50,7 @@ LATER = {  # fields that older saved states lack, with the values that they stan
     "decay_factor": 0.5,
     "single_image_until": 0,
     "end_factor": 1.0,
+    "steadiness_end_factor": 1.0,
 }
 
 
@@ -125,6 +127,7 @@ class TrainingConfig:
         style_layers: layers of the loss network with weights; "": its own, with equal weights. So are content_layers.
         decay_every: iterations after which the learning rate is multiplied by decay_factor; 0: never.
         end_factor: factor of the learning rate at the end, which it reaches along a cosine; 1: no decrease.
+        steadiness_end_factor: the same for the temporal and the forgetting weight; 1: no increase.
         single_image_until: up to this iteration, all samples are stills.
 
     The weights are those of `losses` and `fav.perceptual.loss`.
@@ -171,6 +174,7 @@ class TrainingConfig:
     decay_factor: float = 0.5
     single_image_until: int = 0
     end_factor: float = 1.0
+    steadiness_end_factor: float = 1.0
 
     def to_json(self) -> dict:
         return {name: value for name, value in asdict(self).items() if name not in LATER or value != LATER[name]}
@@ -228,8 +232,16 @@ class TrainingConfig:
     def rate_at(self, iteration: int, progress: float = 0) -> float:
         """The learning rate of an iteration. `progress`: the finished fraction of the training, 0 to 1."""
         decayed = self.learning_rate * self.decay_factor ** (iteration // self.decay_every if self.decay_every else 0)
-        fallen = (1 - math.cos(math.pi * min(progress, 1))) / 2
-        return decayed * (1 + (self.end_factor - 1) * fallen)
+        return decayed * _along_cosine(self.end_factor, progress)
+
+    def steadiness_at(self, progress: float) -> float:
+        """The factor of the temporal and the forgetting weight. `progress`: as for `rate_at`."""
+        return _along_cosine(self.steadiness_end_factor, progress)
+
+
+def _along_cosine(end: float, progress: float) -> float:
+    """Change from 1 to `end` along a cosine. `progress`: 0 to 1."""
+    return 1 + (end - 1) * (1 - math.cos(math.pi * min(progress, 1))) / 2
 
 
 def parse_mix(text: str) -> dict[str, float]:

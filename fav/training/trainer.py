@@ -164,13 +164,14 @@ class Trainer:
 
     def _weighted_sum(self, losses: list[torch.Tensor]) -> torch.Tensor:
         config = self.config
+        steadiness = config.steadiness_at(self.schedule.progress())
         weights = (
             config.content_weight,
             config.style_weight,
             config.tv_weight,
             config.range_weight,
-            config.temporal_weight,
-            config.forgetting_weight,
+            steadiness * config.temporal_weight,
+            steadiness * config.forgetting_weight,
             config.lattice_weight,
             config.palette_weight,
             config.pixel_weight,

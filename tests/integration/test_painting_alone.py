@@ -70,6 +70,8 @@ def test_a_painting_and_a_video_are_enough(painting, film, loss_network, own_sty
     out = tmp_path / "stripes.safetensors"
     facts = style_facts(out)
     assert facts.metadata["began_with"] == "mine.safetensors" and facts.arch == TINY
+    recipe = load_state(tmp_path / "stripes.safetensors.training")["recipe"]
+    assert (recipe["end_factor"], recipe["steadiness_end_factor"]) == (0.1, 5)
     rows = [*csv.DictReader((tmp_path / "stripes.losses.csv").open())]
     steps = [float(row["steps"]) for row in rows]
     assert sum(step >= 1 for step in steps) > len(steps) / 2, "memory is learned from the beginning"

@@ -22,7 +22,7 @@ from fav.pipeline.job_files import open_share
 from fav.pipeline.request import Request
 from fav.pipeline.training_files import StyleBundle, badness, best_of, bundle_of
 from fav.pipeline.training_job import FILES, KEPT, sheet_task, states, train_task, training_of, unpack
-from fav.training.config import TrainingConfig, TrainingInputs
+from fav.training.config import FITTED_ITERATIONS, TrainingConfig, TrainingInputs
 from fav.training.job_submit import TrainingRequest, submit_training
 from shared import results
 from shared.attempts import attempts_of_job
@@ -275,5 +275,5 @@ def test_a_film_of_a_painting_is_queued_behind_the_style(share, clip, painting, 
     assert "the film follows when the style is learned: clip--stripes-3f" in result.output
     record = training_of(find_job(share, "train--stripes"))
     assert record.film["options"]["frames"] == 3 and (root / record.film["video"]).read_bytes() == clip.read_bytes()
-    assert record.chains[0].init and record.iterations == 900
+    assert record.chains[0].init and record.iterations == FITTED_ITERATIONS
     assert "joined job train--stripes" in call(coordinator.main, *line).output

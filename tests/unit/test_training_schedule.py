@@ -68,6 +68,16 @@ def test_the_learning_rate_falls_to_its_end():
     assert TrainingConfig("s", learning_rate=0.1).rate_at(5, 0.7) == 0.1
 
 
+def test_weights_for_steadiness_rise_to_their_end():
+    factors = [
+        TrainingConfig("s", steadiness_end_factor=5).steadiness_at(progress) for progress in (0, 0.25, 0.5, 1, 2)
+    ]
+    assert factors == sorted(factors) and (factors[0], factors[2], factors[3], factors[4]) == pytest.approx(
+        (1, 3, 5, 5)
+    )
+    assert TrainingConfig("s").steadiness_at(0.7) == 1
+
+
 def test_the_default_of_a_painting_alone_has_memory_from_the_beginning():
     entries = parse_steps(FITTED_STEPS)
     assert entries[0].steps == 1 < entries[-1].steps and all(entry.percent for entry in entries[1:])

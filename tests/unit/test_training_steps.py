@@ -8,6 +8,7 @@ from fav.errors import FavError
 from fav.training.config import TrainingConfig, TrainingInputs
 from fav.training.setup import PreparedTraining, device_for, prepare_trainer
 from fav.training.steps import advance, begin, resume, state_bytes, with_iterations
+from fav.training.trainer import COLUMNS
 from tests.helpers.training_material import TINY
 
 ITERATIONS = 4
@@ -20,7 +21,15 @@ def prepared(painting, photos, loss_network):
 
     def make(**options) -> PreparedTraining:
         inputs = TrainingInputs(painting, photos, str(loss_network), device="cpu", threads=1)
-        usual = dict(arch=TINY, crop=32, style_size=96, steps="0:0,50%:1", precision="float32", end_factor=0.1)
+        usual = dict(
+            arch=TINY,
+            crop=32,
+            style_size=96,
+            steps="0:0,50%:1",
+            precision="float32",
+            end_factor=0.1,
+            steadiness_end_factor=5.0,
+        )
         recipe = TrainingConfig("stripes.png", **{**usual, **options})
         return prepare_trainer(inputs, with_iterations(recipe, ITERATIONS), device_for(inputs))
 
@@ -55,6 +64,21 @@ def test_the_learning_rate_falls_by_iterations_whatever_the_clock_says(prepared)
     advance(trainer, one.batches, 3)
     assert trainer.optimizer.param_groups[0]["lr"] == trainer.config.rate_at(2, 2 / ITERATIONS)
     assert {row[-1] for row in trainer.history} == {0.0}, "no times are in a state"
+
+
+def test_weights_for_steadiness_rise_along_the_training(prepared):
+    rows = []
+    for factor in (1.0, 5.0):
+        one = prepared(steadiness_end_factor=factor, mix="affine:1")
+        trainer = begin(one, ITERATIONS)
+        advance(trainer, one.batches, 3)  # the first two are single images, so the weights are the same until then
+        rows.append([dict(zip(COLUMNS, row)) for row in trainer.history])
+    constant, rising = rows
+    assert rising[:2] == constant[:2]
+    now, before = rising[2], constant[2]
+    assert now["temporal"] == before["temporal"] > 0 and now["forgetting"] == before["forgetting"] > 0
+    more = (3 - 1) * (800 * now["temporal"] + 300 * now["forgetting"])  # half way: the factor is 3
+    assert now["total"] - before["total"] == pytest.approx(more, rel=1e-3)
 
 
 def test_percentages_become_iterations():
