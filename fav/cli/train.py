@@ -206,7 +206,7 @@ PAINTING_OPTIONS = ("style_size", "style_crop", "style_clean", "style_scales")  
 @click.option(
     "--palette-weight",
     type=WEIGHT,
-    default=1.5,
+    default=10,
     show_default=True,
     help="Weight of the colors of the painting; colors that are far off count for more.",
 )

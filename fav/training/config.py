@@ -158,7 +158,7 @@ class TrainingConfig:
     temporal_weight: float = 800.0
     forgetting_weight: float = 300.0
     range_weight: float = 20.0
-    palette_weight: float = 1.5
+    palette_weight: float = 10.0
     lattice_weight: float = 300.0
     holes: float = 0.5
     learning_rate: float = 1e-3
