@@ -14,7 +14,7 @@ import numpy as np
 
 from fav.errors import FavError
 from fav.perceptual.painting_parts import painting_parts
-from fav.util.images import read_image, resize
+from fav.util.images import limit_size, read_image, resize
 
 STYLE_SIZE = 1024  # default size of the longer side, in pixels
 MIN_SIDE = 64  # pixels
@@ -43,7 +43,7 @@ class Painting:
         whole: A small image of the whole file, with a frame around the part that is used.
         size: (width, height) of the file.
         crop: The part that is used, "X,Y,W,H"; "" for all.
-        suggested_parts: Other parts to learn from, "X,Y,W,H" and a small image (H, W, 3) each. Empty if `crop` was given.
+        suggested_parts: Other parts to learn from, "X,Y,W,H" and a small image (H, W, 3) each.
     """
 
     picture: np.ndarray
@@ -76,7 +76,9 @@ class Painting:
         )
 
 
-def read_painting(path: Path, size: int = STYLE_SIZE, crop: str = "", clean: bool = True) -> Painting:
+def read_painting(
+    path: Path, size: int = STYLE_SIZE, crop: str = "", clean: bool = True, suggest: bool = False
+) -> Painting:
     """Read a painting, or a part of it, from a file.
 
     Args:
@@ -84,6 +86,7 @@ def read_painting(path: Path, size: int = STYLE_SIZE, crop: str = "", clean: boo
         size: Maximum of the longer side, in pixels. A smaller image is not enlarged.
         crop: The part to use as "X,Y,W,H" in pixels of the file; "" for all.
         clean: Whether to remove the grain of a sharpened image.
+        suggest: Whether to suggest other parts. None are suggested if `crop` is given.
 
     Raises:
         FavError: The file is not an image, the crop is not inside it, or less than 64 pixels per side remain.
@@ -95,7 +98,8 @@ def read_painting(path: Path, size: int = STYLE_SIZE, crop: str = "", clean: boo
         raise FavError(f"image {path}: expected at least {MIN_SIDE} pixels per side, got {width}x{height}")
     resized = limit_size(part, size)
     detail = fine_detail(resized)
-    overview = _overview(image, crop), image.shape[1::-1], crop, () if crop else _suggested_parts(image)
+    parts = _suggested_parts(image) if suggest and not crop else ()
+    overview = _overview(image, crop), image.shape[1::-1], crop, parts
     if not clean:
         return Painting(resized, detail, 0.0, *overview)
     # Grain has the size of the photograph's pixels, so it is removed before the image is resized below STYLE_SIZE.
@@ -165,13 +169,6 @@ def transfer_colors(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
     transform = inverse @ _square_root(root @ np.cov(target.T) @ root) @ inverse
     mapped = (source - source.mean(0)) @ transform + target.mean(0)
     return mapped.round().clip(0, 255).astype(np.uint8).reshape(image.shape)
-
-
-def limit_size(image: np.ndarray, size: int) -> np.ndarray:
-    """Resize an image to `size` pixels on its longer side, if it has more."""
-    scale = min(1, size / max(image.shape[:2]))
-    height, width = image.shape[:2]
-    return resize(image, (max(round(width * scale), 1), max(round(height * scale), 1)))
 
 
 def _crop(image: np.ndarray, crop: str, path: Path) -> np.ndarray:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from fav.util.images import resize
+from fav.util.images import limit_size
 
 COUNT = 6
 SHARES = (0.5, 0.7)  # of the sides of the painting
@@ -62,8 +62,8 @@ def _boxes(width: int, height: int) -> list[tuple[int, int, int, int]]:
 
 def _features(image: np.ndarray, boxes: Sequence[tuple[int, int, int, int]]) -> np.ndarray:
     """For each part: mean of L, a, b; deviation of L, a, b; deviation of fine and of coarse detail. (N, 8) float64."""
-    scale = min(1, ANALYZED_SIDE / max(image.shape[:2]))
-    small = resize(image, (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1)))
+    small = limit_size(image, ANALYZED_SIDE)
+    scale = small.shape[1] / image.shape[1]
     lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_BGR2Lab)
     blurred = [cv2.GaussianBlur(lab[..., 0], (0, 0), sigma) for sigma in DETAIL_SIGMAS]
     layers = np.dstack([lab, lab[..., 0] - blurred[0], blurred[0] - blurred[1]])

@@ -122,7 +122,9 @@ def prepare_trainer(
     elif config.copied:
         teacher = load_style_teacher(inputs.style_image, device)
     else:
-        painting = read_painting(inputs.style_image, config.style_size, config.style_crop, config.style_clean)
+        painting = read_painting(
+            inputs.style_image, config.style_size, config.style_crop, config.style_clean, suggest=True
+        )
         style_notes += [painting.part, painting.note]
     start = _init_network(inputs.init, config) if inputs.init else None
     typed_arch = config.arch

@@ -189,6 +189,13 @@ def resize(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(frame, size, interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_CUBIC)
 
 
+def limit_size(image: np.ndarray, size: int) -> np.ndarray:
+    """Resize an image to `size` pixels on its longer side, if it has more."""
+    scale = min(1, size / max(image.shape[:2]))
+    height, width = image.shape[:2]
+    return resize(image, (max(round(width * scale), 1), max(round(height * scale), 1)))
+
+
 def _decode(data: bytes, flags: int) -> np.ndarray | None:
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)

@@ -40,11 +40,11 @@ def test_small_picture_has_no_parts(size):
 def test_parts_are_suggested_in_words_of_the_option_unless_one_was_chosen(tmp_path):
     file = tmp_path / "meadow.png"
     cv2.imwrite(str(file), picture(2, 600, 800))
-    painting = read_painting(file)
+    painting = read_painting(file, suggest=True)
     assert painting.suggested_parts and "the contact sheet suggests some" in painting.part
     for words, image in painting.suggested_parts:
         x, y, w, h = map(int, words.split(","))
-        chosen = read_painting(file, crop=words)
+        chosen = read_painting(file, crop=words, suggest=True)
         assert chosen.crop == words and chosen.suggested_parts == () and "suggests" not in chosen.part
         assert image.shape[1] / image.shape[0] == pytest.approx(w / h, rel=0.02)
 
