@@ -39,6 +39,7 @@ from fav.training.config import (
     FITTED_MINUTES,
     FITTED_STEADINESS,
     FITTED_STEPS,
+    PAINTING_ALONE,
     PIXEL_LOSSES,
     STEADY,
     STEADY_STEPS,
@@ -402,11 +403,16 @@ def train(
         outputs.check()
     values["mix"] = values["mix"] or DEFAULT_MIX + (VIDEO_SHARE if clips else "")
     painting_alone = photos_dir is None and not model  # neither photographs nor a model are given
-    usual_steps = STEADY_STEPS if steady else FITTED_STEPS if painting_alone or copied else DEFAULT_STEPS
-    values["steps"] = values["steps"] or usual_steps
-    values["end_factor"] = values["end_factor"] or (FITTED_DECAY if painting_alone or model else 1.0)
-    if values["steadiness_end_factor"] is None:
-        values["steadiness_end_factor"] = FITTED_STEADINESS if painting_alone else 1.0
+    usual = (
+        PAINTING_ALONE
+        if painting_alone
+        else {
+            "steps": STEADY_STEPS if steady else FITTED_STEPS if copied else DEFAULT_STEPS,
+            "end_factor": FITTED_DECAY if model else 1.0,
+            "steadiness_end_factor": 1.0,
+        }
+    )
+    values |= {name: value for name, value in usual.items() if values[name] in (None, "")}
     if iterations is None and not painting_alone:
         iterations = COPY_ITERATIONS if copied else ITERATIONS
     if iterations is None and minutes is None:

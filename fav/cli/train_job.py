@@ -24,14 +24,7 @@ from fav.pipeline.job_files import open_share
 from fav.pipeline.job_naming import default_name
 from fav.pipeline.spec import LOSS_NETWORK
 from fav.pipeline.training_job import training_of
-from fav.training.config import (
-    FITTED_DECAY,
-    FITTED_ITERATIONS,
-    FITTED_STEADINESS,
-    FITTED_STEPS,
-    TrainingConfig,
-    TrainingInputs,
-)
+from fav.training.config import FITTED_ITERATIONS, PAINTING_ALONE, TrainingConfig, TrainingInputs
 from shared.command_names import command
 from shared.heartbeat import temporary_member
 from shared.jobs import Job, find_job
@@ -243,9 +236,7 @@ def submit_style_and_film(context: click.Context, shared: Path, video: str, pain
     check_film(typed)
     load_loss_network(str(network or LOSS_NETWORK))  # downloads it if necessary; no job is made without it
     share = open_share(shared)
-    config = TrainingConfig(
-        painting.name, steps=FITTED_STEPS, end_factor=FITTED_DECAY, steadiness_end_factor=FITTED_STEADINESS
-    )
+    config = TrainingConfig(painting.name, **PAINTING_ALONE)
     request = TrainingRequest(
         TrainingInputs(painting, None, str(network or LOSS_NETWORK), nearest=True),
         (painting,),

@@ -19,6 +19,11 @@ DEFAULT_STEPS = "0:0,1500:2,2200:4"
 FITTED_STEPS = "0:1,85%:2"  # if the length of the training is a time, not a number of iterations
 FITTED_DECAY = 0.1
 FITTED_STEADINESS = 5.0
+PAINTING_ALONE = {  # other defaults of a painting alone
+    "steps": FITTED_STEPS,
+    "end_factor": FITTED_DECAY,
+    "steadiness_end_factor": FITTED_STEADINESS,
+}
 FITTED_MINUTES = 30.0
 FITTED_ITERATIONS = 2400  # of a job, which counts no minutes: 3,300 fit into these on one core with bfloat16
 STILLS = 64  # frames of a video that replace photographs
