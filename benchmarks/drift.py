@@ -137,10 +137,8 @@ def main(
         motion: (lambda motion=motion: reel.scene(motion, (width, round(width * 9 / 16)), frames), None)
         for motion in filter(None, motions.split(","))
     }
-    if unknown := set(clips) - set(MOTIONS):
-        raise click.ClickException(
-            f"--motions: expected some of {', '.join(MOTIONS)}, got {', '.join(sorted(unknown))}"
-        )
+    if words := reel.wrong_motions(motions):
+        raise click.ClickException(words)
     if video.exists():
         shot = reel.first_shot(reel.video(video, width))
         clips[FORTH_AND_BACK] = lambda: reel.forth_and_back(shot, frames), reel.period(shot)

@@ -17,6 +17,7 @@ from fav.evaluation.comparison import FrameSample
 from fav.flow.field import estimate
 from fav.model.runner import StyleRunner
 from fav.stylize.recurrence import Recurrence
+from fav.synthetic.motions import MOTIONS
 from fav.synthetic.scene import Scene, view
 from fav.util.images import resize
 from fav.video import decode
@@ -27,6 +28,12 @@ RATE = 25  # frames a second of clips that are drawn or played forth and back
 LABEL, GAP = 20, 4  # pixels of a sheet: the height of a line of words, and the space between pictures
 
 Frames = Iterable[tuple[np.ndarray, Fraction, bool]]  # (H, W, 3) uint8, seconds, whether a shot begins
+
+
+def wrong_motions(motions: str, known: Iterable[str] = MOTIONS) -> str:
+    """What is wrong with --motions, camera motions with commas between; "" if all are known."""
+    unknown = set(filter(None, motions.split(","))) - set(known)
+    return f"--motions: expected some of {', '.join(known)}, got {', '.join(sorted(unknown))}" if unknown else ""
 
 
 def scene(motion: str, size: tuple[int, int], count: int) -> Frames:

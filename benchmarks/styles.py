@@ -163,11 +163,11 @@ def main(
     """
     use_threads(threads)
     if missing := [str(file) for file in (*videos, *photographs) if not file.exists()]:
-        raise click.ClickException(f"there is no {', '.join(missing)}; give files by --video and --photograph")
-    if unknown := set(filter(None, motions.split(","))) - set(MOTIONS):
         raise click.ClickException(
-            f"--motions: expected some of {', '.join(MOTIONS)}, got {', '.join(sorted(unknown))}"
+            f"expected videos and photographs, but there is no {', '.join(missing)}; say --video FILE, --photograph FILE"
         )
+    if words := reel.wrong_motions(motions):
+        raise click.ClickException(words)
     clips = clips_of(videos, motions, photographs, width, frames)
     click.echo(
         f"{width} wide, flow {flow}. Warping error: the mean over the frames of that on reliable pixels. Quotients: with memory "
@@ -186,7 +186,7 @@ def main(
                 f"{painting.stem}, the painting: strokes of {told(stroke_width(painting_seen(painting)), '.1f')} pixels"
             )
         rows = [[(f"{painting.stem}, the painting", reel.at_width(read_image(painting), width))]] if painting else []
-        for clip, pictures in clips.items():
+        for clip, pictures in clips:
             sheet, losses = Sheet(), losses_of(painting, loss_network) if painting else None
             motion = Motion(flows.make(flow))
             shown = islice(pictures(), frames)
@@ -222,15 +222,15 @@ def write_blind(directory: Path, judged: dict[str, list[tuple[str, np.ndarray]]]
 
 def clips_of(
     videos: Iterable[Path], motions: str, photographs: Iterable[Path], width: int, frames: int | None
-) -> dict[str, Callable[[], reel.Frames]]:
-    """What to measure on, by name: whole videos, and drawn scenes and photographs of so many frames, or of two seconds."""
+) -> list[tuple[str, Callable[[], reel.Frames]]]:
+    """What to measure on, with names: whole videos, and drawn scenes and photographs of so many frames, or of two seconds."""
     count, size = frames or 2 * reel.RATE, (width, round(width * 9 / 16))
     drawn = filter(None, motions.split(","))
-    return {
-        **{video.stem: partial(reel.video, video, width) for video in videos},
-        **{motion: partial(reel.scene, motion, size, count) for motion in drawn},
-        **{photo.stem: partial(reel.over_photograph, read_image(photo), width, count) for photo in photographs},
-    }
+    return [
+        *((video.stem, partial(reel.video, video, width)) for video in videos),
+        *((motion, partial(reel.scene, motion, size, count)) for motion in drawn),
+        *((photo.stem, partial(reel.over_photograph, read_image(photo), width, count)) for photo in photographs),
+    ]
 
 
 def evaluated(

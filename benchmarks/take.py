@@ -84,8 +84,8 @@ def takes(
 
 def check(motions: str, videos: Sequence[Path], fail: Callable[[str], None]) -> None:
     """`fail` with a word for what is not there."""
-    if unknown := set(filter(None, motions.split(","))) - {*MOTIONS, STILL}:
-        fail(f"--motions: expected some of {', '.join([*MOTIONS, STILL])}, got {', '.join(sorted(unknown))}")
+    if words := reel.wrong_motions(motions, [*MOTIONS, STILL]):
+        fail(words)
     if missing := [str(video) for video in videos if not video.exists()]:
         fail(f"expected videos, but there is no {', '.join(missing)}; say --video FILE")
 

@@ -42,10 +42,18 @@ def test_camera_over_a_photograph_moves_smoothly_inside_it_and_shows_a_part_of_i
 def test_clips_are_videos_drawn_scenes_and_photographs_of_one_width(tmp_path):
     cv2.imwrite(str(tmp_path / "hill.png"), np.full((90, 160, 3), 80, np.uint8))
     clips = clips_of([], "pan,tripod", [tmp_path / "hill.png"], 96, 5)
-    assert list(clips) == ["pan", "tripod", "hill"]
-    for frames in clips.values():
+    assert [name for name, _ in clips] == ["pan", "tripod", "hill"]
+    for _, frames in clips:
         shown = [(picture.shape, cut) for picture, _, cut in frames()]
         assert shown == [((54, 96, 3), number == 0) for number in range(5)]
+
+
+def test_two_clips_of_one_name_are_both_measured(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / "hill.png"), np.full((90, 160, 3), 80 if name == "a" else 90, np.uint8))
+    clips = clips_of([], "", [tmp_path / "a" / "hill.png", tmp_path / "b" / "hill.png"], 96, 1)
+    assert [int(next(iter(frames()))[0].mean()) for _, frames in clips] == [80, 90]
 
 
 def test_each_frame_comes_with_both_films_and_shots_begin_alike():
